@@ -1,0 +1,96 @@
+"""Writes the pages that come from the code: docs/rules/, docs/formats/, docs/frame.md. A test fails when they drift.
+
+    python docs/generate.py          write them
+    python docs/generate.py --check  say which are out of date, exit 1 if any is
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+
+COLUMN_WORDS = {
+    "file": "path inside the run directory, `/` on every system",
+    "line": "1-based line, row or record number in that file; null: the file has none",
+    "time": "UTC; null: not said",
+    "step": "optimizer step as the log gave it; never invented, never filled; null: not said",
+    "epoch": "null: not said",
+    "split": "train, val or test; null: not said",
+    "device": "GPU index; null: not said",
+    "rank": "rank of the process that wrote it; null: not said",
+    "segment": "attempt: restarts and resumes within one directory, 0, 1, 2 ... in order of appearance",
+    "metric": "canonical name from the vocabulary (`loss`, `lr`, `grad_norm`, `gpu_util` ...), else the raw name",
+    "raw_name": "the metric as the log spelled it",
+    "value": "NaN and inf mean that the log said so",
+}
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: path below docs/ -> content."""
+    from postmortem.formats import pages as format_pages
+    from postmortem.rules import pages as rule_pages
+    from postmortem.rules.base import FAMILIES, catalogue
+
+    made = {"frame.md": _frame_page()}
+    index = ["# Rules", "", "One page a rule, generated from its file. `postmortem rules NAME` prints the same text.", ""]
+    for family in FAMILIES:
+        rules = [rule for rule in catalogue().values() if rule.family == family]
+        if rules:
+            index += [f"## {family}", "", *(f"- [{rule.id}]({rule.id}.md) ({rule.severity}): {rule.title}" for rule in rules), ""]
+    made["rules/index.md"] = "\n".join(index)
+    for name in catalogue():
+        made[f"rules/{name}.md"] = rule_pages.page(name)
+    for name, text in format_pages.pages().items():
+        made[f"formats/{name}.md"] = text
+    return made
+
+
+def _frame_page() -> str:
+    from postmortem.frame import COLUMNS, schema
+
+    kinds = schema()
+    rows = [f"| `{name}` | {kinds[name]!s} | {COLUMN_WORDS[name]} |" for name in COLUMNS]
+    return "\n".join(
+        [
+            "# The frame",
+            "",
+            "`postmortem frame RUN --output X.parquet` writes every number of a run as one table (also `.csv` and `.ndjson`), rows in reading order:",
+            "files by name, within a file by line.",
+            "",
+            "| column | type | meaning |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def stale() -> list[str]:
+    """Generated pages that are missing, different, or left over from something that is gone."""
+    made = pages()
+    wrong = [name for name, text in made.items() if not (DOCS / name).is_file() or (DOCS / name).read_text(encoding="utf-8") != text]
+    there = {f"{folder}/{path.name}" for folder in ("rules", "formats") for path in (DOCS / folder).glob("*.md")}
+    return sorted(wrong + [name for name in there if name not in made])
+
+
+def main() -> int:
+    """Write or check the pages."""
+    if "--check" in sys.argv:
+        out_of_date = stale()
+        print("\n".join(f"out of date: docs/{name}" for name in out_of_date) or "docs are up to date")
+        return bool(out_of_date)
+    made = pages()
+    for name in stale():
+        if name not in made:
+            (DOCS / name).unlink()
+    for name, text in made.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
+        (DOCS / name).write_text(text, encoding="utf-8")
+    print(f"{len(made)} pages written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Curves: change points and shapes."""

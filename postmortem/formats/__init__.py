@@ -1,0 +1,1 @@
+"""Log dialects as data: one TOML file each, and the loader that proves them."""

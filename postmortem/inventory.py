@@ -1,0 +1,102 @@
+"""Which files a run directory holds: regular files only, never a link or a device, in a stable order, within bounds."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from postmortem.errors import UsageError
+from postmortem.model import Reading
+from postmortem.parsers.base import HEAD_BYTES, SourceFile
+
+MAX_FILES = 20_000  # more than any run we know of; a directory with more is told, and the first in order are read
+MAX_DEPTH = 32  # folders below the run directory
+SPARSE_SHARE = 0.01  # a file of which less than this share is on disk is a hole, not a log
+SPARSE_SIZE = 256 * 1024 * 1024  # bytes; small files may be sparse on compressing file systems
+SKIPPED = "skipped"
+SKIPPED_FOLDERS = {".git", "__pycache__", "node_modules", ".venv", "venv", ".ipynb_checkpoints", ".pytest_cache"}
+OUR_MARKER = b"<!-- postmortem:"  # our own reports and journals are no evidence
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The files worth reading, and a reading with the reason for everything that was passed over."""
+
+    sources: list[SourceFile] = field(default_factory=list)
+    skipped: list[Reading] = field(default_factory=list)
+
+    def skip(self, name: str, reason: str) -> None:
+        self.skipped.append(Reading(name, SKIPPED, notes=[reason]))
+
+
+def take(run_dir: Path) -> Inventory:
+    """Walk a run directory. UsageError if it is no directory; what cannot be entered or read is told in `skipped`."""
+    if not run_dir.exists():
+        raise UsageError(f"{run_dir}: no such directory; give the directory that holds the run's logs")
+    if not run_dir.is_dir():
+        raise UsageError(f"{run_dir} is a file; give the directory it lies in")
+    inventory = Inventory()
+    _walk(str(run_dir), inventory)
+    return inventory
+
+
+def _walk(top: str, inventory: Inventory) -> None:
+    """All folders from the top down without recursion (directories can be nested deeper than Python's stack)."""
+    waiting = [("", 0)]
+    while waiting:
+        folder, depth = waiting.pop()
+        try:
+            with os.scandir(os.path.join(top, folder)) as entries:
+                found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as error:
+            if not folder:
+                raise UsageError(f"{top} cannot be read: {error.strerror}") from error
+            inventory.skip(_shown(folder), f"folder cannot be read: {error.strerror}")
+            continue
+        below = []
+        for entry in found:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if len(inventory.sources) >= MAX_FILES:
+                inventory.skip(_shown(name), f"more than {MAX_FILES} files: this one and the files after it were not read")
+                return
+            if entry.is_symlink():
+                inventory.skip(_shown(name), "a link: links are not followed")
+            elif entry.is_dir(follow_symlinks=False):
+                if entry.name in SKIPPED_FOLDERS:
+                    continue
+                if depth >= MAX_DEPTH:
+                    inventory.skip(_shown(name), f"nested deeper than {MAX_DEPTH} folders")
+                else:
+                    below.append((name, depth + 1))
+            else:
+                _add(os.path.join(top, name), name, inventory)
+        waiting.extend(reversed(below))
+
+
+def _add(path: str, name: str, inventory: Inventory) -> None:
+    try:
+        facts = os.lstat(path)
+        if not stat.S_ISREG(facts.st_mode):
+            inventory.skip(_shown(name), "not a regular file")
+            return
+        on_disk = getattr(facts, "st_blocks", 0) * 512
+        if facts.st_size >= SPARSE_SIZE and on_disk < facts.st_size * SPARSE_SHARE:
+            inventory.skip(_shown(name), f"a hole of {facts.st_size} bytes with {on_disk} bytes on disk: nothing to read")
+            return
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        inventory.skip(_shown(name), f"cannot be read: {error.strerror}")
+        return
+    if OUR_MARKER in head:
+        inventory.skip(_shown(name), "one of our own reports")
+        return
+    inventory.sources.append(SourceFile(Path(path), _shown(name), facts.st_size, head))
+
+
+def _shown(name: str) -> str:
+    """A file name as text: "/" on every system, bytes that are no UTF-8 replaced."""
+    return os.fsencode(name).decode("utf-8", "replace").replace(os.sep, "/")

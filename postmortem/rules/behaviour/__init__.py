@@ -1,0 +1,1 @@
+"""Rules of the family `behaviour`: one file a rule."""

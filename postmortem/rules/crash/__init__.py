@@ -1,0 +1,1 @@
+"""Rules of the family `crash`: one file a rule."""

@@ -1,0 +1,1 @@
+"""Rules of the family `curve`: one file a rule."""

@@ -1,0 +1,72 @@
+"""Examples for rules: a few lines of log, or drawn curves, that a rule must fire on or stay quiet on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Example:
+    """A small run directory in words: file name -> content. Generic tests write it down and examine it for real."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def log(text: str, name: str = "train.log", note: str = "") -> Example:
+    """A run that left one log with this text."""
+    return Example({name: text}, note)
+
+
+def files(note: str = "", **content: str) -> Example:
+    """A run that left several files; a double underscore in a keyword is a dot ("metrics__csv")."""
+    return Example({name.replace("__", "."): text for name, text in content.items()}, note)
+
+
+def drawn(note: str = "", **curves: Sequence[float] | np.ndarray) -> Example:
+    """A run that left one metrics.csv, one column a curve, one row a step; shorter curves end early, no row for missing values.
+
+    Keywords are column names; a double underscore is a slash: drawn(train__loss=..., val__loss=...).
+    """
+    columns = {name.replace("__", "/"): np.asarray(values, float) for name, values in curves.items()}
+    rows = max(len(values) for values in columns.values())
+    lines = [",".join(["step", *columns])]
+    for i in range(rows):
+        lines.append(",".join([str(i), *(repr(float(v[i])) if i < len(v) else "" for v in columns.values())]))
+    return Example({"metrics.csv": "\n".join(lines) + "\n"}, note)
+
+
+# ---------------------------------------------------------------------- pieces of curves, to be joined with np.concatenate
+
+
+def fall(start: float, to: float, n: int = 100, noise: float = 0.0, seed: int = 0) -> np.ndarray:
+    """A loss as it should be: n points, exponential from start down to its floor `to`, noise relative to the drop."""
+    t = np.linspace(0, 5, n)
+    return to + (start - to) * np.exp(-t) + _noise(n, noise * abs(start - to), seed)
+
+
+def line(start: float, to: float, n: int = 100, noise: float = 0.0, seed: int = 0) -> np.ndarray:
+    """A straight line of n points; noise in units of the value."""
+    return np.linspace(start, to, n) + _noise(n, noise, seed)
+
+
+def flat(level: float, n: int = 100, noise: float = 0.0, seed: int = 0) -> np.ndarray:
+    """n points at one level; noise in units of the value."""
+    return np.full(n, float(level)) + _noise(n, noise, seed)
+
+
+def nan(n: int = 5) -> np.ndarray:
+    """n points that the log gave as NaN."""
+    return np.full(n, np.nan)
+
+
+def join(*pieces: np.ndarray) -> np.ndarray:
+    """Pieces of a curve, one after the other."""
+    return np.concatenate(pieces)
+
+
+def _noise(n: int, scale: float, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, scale, n) if scale else np.zeros(n)

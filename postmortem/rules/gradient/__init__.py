@@ -1,0 +1,1 @@
+"""Rules of the family `gradient`: one file a rule."""

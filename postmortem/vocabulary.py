@@ -1,0 +1,108 @@
+"""What people call a metric, and what we call it: its canonical name, split, unit, kind and which way is better.
+
+The words are data (vocabulary.toml). A raw name is looked up as it stands, then without the words that say its split, then
+without the words that say how it was averaged, then by its last part. What nobody knows keeps its raw name.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from postmortem.model import Split
+
+DATA = Path(__file__).with_name("vocabulary.toml")
+Direction = Literal["down", "up"]
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_SEPARATORS = re.compile(r"[\s/._\-:|()\[\]<>'\"@%]+")
+_DEVICE = re.compile(r"\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What a raw name means. direction is the better way, None: unknown. kind is "" for a name that nobody knows."""
+
+    metric: str
+    split: Split | None = None
+    direction: Direction | None = None
+    kind: str = ""
+    unit: str = ""
+
+
+@functools.cache
+def data() -> dict[str, Any]:
+    """vocabulary.toml as read."""
+    return tomllib.loads(DATA.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _entries() -> tuple[dict[str, dict[str, Any]], list[tuple[re.Pattern[str], dict[str, Any]]]]:
+    """Entries by every spelling (joined tokens), and the patterns in the order of the file."""
+    exact: dict[str, dict[str, Any]] = {}
+    patterns = []
+    for entry in data()["metric"]:
+        for name in [entry["name"], *entry.get("names", [])]:
+            exact.setdefault("_".join(tokens(name)), entry)
+        patterns += [(re.compile(pattern), entry) for pattern in entry.get("patterns", [])]
+    return exact, patterns
+
+
+@functools.cache
+def _split_words() -> dict[str, Split]:
+    return {word: split for split, words in data()["split"].items() for word in words}
+
+
+def tokens(name: str) -> list[str]:
+    """A name as lower-case words: "TrainIterStats/avg_loss" -> ["train", "iter", "stats", "avg", "loss"]."""
+    return [part.lower() for chunk in _SEPARATORS.split(name) if chunk for part in _CAMEL.split(chunk) if part]
+
+
+@functools.lru_cache(maxsize=65536)
+def lookup(raw_name: str, split: Split | None = None, file: str = "") -> Word:
+    """What a raw name means. A split that the parser knew wins over the name, the name over the folder of the file."""
+    words = tokens(raw_name[:400])
+    if words and words[0] in data()["setting"]["prefixes"]:
+        return Word(raw_name, split, kind="setting")
+    split_words = _split_words()
+    said = next((split_words[word] for word in words if word in split_words), None)
+    folder = next((split_words[part] for part in reversed(file.lower().split("/")[:-1]) if part in split_words), None)
+    found: Split | None = split or said or folder
+    entry = _find(words)
+    if entry is None:
+        return Word(raw_name, found)
+    if entry["name"] == "@":  # a family of names ("box_loss"): known in kind, keeps its own name
+        metric = "_".join(word for word in words if word not in split_words and word not in data()["noise"]["words"])
+        return Word(metric or raw_name, found, entry.get("direction"), entry["kind"], entry.get("unit", ""))
+    if entry["kind"] in data()["split_free"]["kinds"]:
+        found = None
+    return Word(entry["name"], found, entry.get("direction"), entry["kind"], entry.get("unit", ""))
+
+
+def meaning(metric: str) -> Word:
+    """The entry of a canonical metric name, for labels and units."""
+    return lookup(metric)
+
+
+def _find(words: list[str]) -> dict[str, Any] | None:
+    exact, patterns = _entries()
+    split_words, noise = _split_words(), data()["noise"]["words"]
+    bare = [word for word in words if word not in split_words]
+    quiet = [word for word in bare if word not in noise]
+    once = list(dict.fromkeys(quiet))
+    tries = [words, bare, quiet, once, [word for word in quiet if not _DEVICE.fullmatch(word)], quiet[-2:], quiet[-1:]]
+    for attempt in tries[:5]:
+        if attempt and (entry := exact.get("_".join(attempt))):
+            return entry
+    joined = "_".join(quiet)
+    for pattern, entry in patterns:
+        if joined and pattern.search(joined):
+            return entry
+    for attempt in tries[5:]:
+        if attempt and (entry := exact.get("_".join(attempt))) and entry.get("by_last_part", False):
+            return entry
+    return None

@@ -1,0 +1,39 @@
+"""What all tests share: where the project lies and how to run the command as a user would."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_WHEEL = os.environ.get("POSTMORTEM_TESTS") == "wheel"  # the sources, docs and benchmarks are out of reach
+
+
+@pytest.fixture
+def root() -> Path:
+    """The checkout. Tests that need it are skipped when the suite runs against the built wheel."""
+    if IN_WHEEL:
+        pytest.skip("needs the checkout; the suite is running against the built wheel")
+    return ROOT
+
+
+@pytest.fixture
+def run_command():
+    """`postmortem ARGUMENTS` as a process of its own; gives (exit code, stdout, stderr)."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "postmortem", *map(str, arguments)],
+            capture_output=True,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+    return run
