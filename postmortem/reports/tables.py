@@ -1,44 +1,76 @@
-"""The unified frame as a file: Parquet, CSV or NDJSON, by extension."""
+"""The unified frame as a file: Parquet, CSV or newline-delimited JSON, by the ending of its name."""
 
 from __future__ import annotations
 
-import io
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from postmortem.errors import UsageError
+from postmortem.errors import OutputError, UsageError
+from postmortem.reports.base import replace_file
+from postmortem.reports.redact import Cleaner
 
 if TYPE_CHECKING:
     import polars as pl
 
-# A spreadsheet runs a cell that begins with one of these as a formula (OWASP, "CSV injection"); such names get a leading quote.
-FORMULA_STARTS = r"^[=+\-@\t\r]"
+TEXTS = ("file", "metric", "raw_name")  # the columns whose words come from the run
+FORMULA = r"^[=+\-@\t\r]"  # what a spreadsheet takes for the start of a formula (OWASP, CSV injection)
 
 
-def write(frame: pl.DataFrame, path: Path) -> None:
-    """Write the frame atomically. UsageError for an unknown extension, OutputError if the file cannot be written."""
-    from postmortem.reports import write_bytes
+def write(frame: pl.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write the frame to X.parquet, X.csv or X.ndjson, whole or not at all; secrets in names are left out.
 
-    buffer = io.BytesIO()
-    match path.suffix.lower():
-        case ".parquet":
-            frame.write_parquet(buffer)
-        case ".csv":
-            _defused(frame).write_csv(buffer)
-        case ".ndjson" | ".jsonl":
-            frame.write_ndjson(buffer)
-        case other:
-            raise UsageError(f"{path}: unknown extension {other!r}; use .parquet, .csv or .ndjson")
-    write_bytes(path, buffer.getvalue())
+    UsageError for another ending, OutputError where the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    writer = WRITERS.get(target.suffix.lower())
+    if writer is None:
+        raise UsageError(f"{path}: the name must end in {', '.join(WRITERS)}")
+    try:
+        replace_file(target, lambda file: writer(_safe(frame), file))
+    except OSError as error:
+        raise OutputError(f"{path} could not be written: {error.strerror or error}; what was there before is unchanged") from error
 
 
-def _defused(frame: pl.DataFrame) -> pl.DataFrame:
+def _safe(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with clean words; each different word is looked at once."""
     import polars as pl
 
-    texts = [name for name in ("file", "metric", "raw_name") if name in frame.columns]
-    return frame.with_columns(
-        pl.when(pl.col(name).cast(pl.String).str.contains(FORMULA_STARTS)).then(pl.lit("'") + pl.col(name).cast(pl.String)).otherwise(pl.col(name).cast(pl.String)).alias(name)
-        for name in texts
-    )
+    cleaner = Cleaner()
+    for column in TEXTS:
+        if column in frame.columns:
+            known = frame.get_column(column).cast(pl.String).unique().drop_nulls().to_list()
+            changed = {word: new for word in known if (new := cleaner.name(word)) != word}
+            if changed:
+                frame = frame.with_columns(pl.col(column).cast(pl.String).replace(changed).cast(frame.schema[column]))
+    return frame
 
 
+def _csv(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    """Text cells that a spreadsheet would run get a quote mark in front; numbers stay numbers. NaN and inf are written as such."""
+    import polars as pl
+
+    texts = [name for name, kind in frame.schema.items() if kind in (pl.String, pl.Categorical, pl.Enum)]
+    cells = [pl.col(name).cast(pl.String) for name in texts]
+    frame.with_columns(
+        pl.when(cell.str.contains(FORMULA)).then(pl.concat_str(pl.lit("'"), cell)).otherwise(cell).alias(name)
+        for name, cell in zip(texts, cells, strict=True)
+    ).write_csv(file, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
+
+
+def _ndjson(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    """JSON has no NaN: there `value` is null and `nonfinite` says NaN, inf or -inf; a plain null has neither."""
+    import polars as pl
+
+    value = pl.col("value")
+    odd = pl.when(value.is_nan()).then(pl.lit("NaN")).when(value == float("inf")).then(pl.lit("inf")).when(value == float("-inf")).then(pl.lit("-inf"))
+    time = pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    frame.with_columns(time, pl.when(value.is_finite()).then(value).alias("value"), odd.alias("nonfinite")).write_ndjson(file)
+
+
+def _parquet(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    frame.write_parquet(file)
+
+
+WRITERS: dict[str, Callable[[pl.DataFrame, IO[bytes]], None]] = {".parquet": _parquet, ".csv": _csv, ".ndjson": _ndjson}

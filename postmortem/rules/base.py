@@ -227,7 +227,15 @@ def load(module: ModuleType, family: str) -> Rule:
 @functools.cache
 def wanted() -> re.Pattern[str]:
     """One pattern for every line that some rule wants to see: the union of all `says`."""
-    return re.compile("|".join(f"(?:{rule.says.pattern})" for rule in catalogue().values() if rule.says))
+    return re.compile("|".join(_scoped(rule.says.pattern) for rule in catalogue().values() if rule.says))
+
+
+def _scoped(pattern: str) -> str:
+    """A pattern as one part of a larger one: its flags hold for itself only, its groups have no names (two rules may choose the same)."""
+    flags = re.match(r"\(\?([aimsx]+)\)", pattern)
+    body = pattern[flags.end() :] if flags else pattern
+    body = re.sub(r"\(\?P<\w+>", "(?:", body)
+    return f"(?{flags[1] if flags else ''}:{body}\n)" if flags and "x" in flags[1] else f"(?{flags[1] if flags else ''}:{body})"
 
 
 # ---------------------------------------------------------------------- the engine

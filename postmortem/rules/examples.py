@@ -39,6 +39,30 @@ def drawn(note: str = "", **curves: Sequence[float] | np.ndarray) -> Example:
     return Example({"metrics.csv": "\n".join(lines) + "\n"}, note)
 
 
+def telemetry(note: str = "", *, training: bool = True, device: Sequence[int] | None = None, **columns: Sequence[float] | np.ndarray) -> Example:
+    """A run that left `nvidia-smi --query-gpu` CSV, one row every 5 seconds, and (unless training=False) a falling loss beside it.
+
+    Keywords: util, mem_used, mem_total, temp, power, thermal, brake, ecc; device: the GPU index of each row (default 0).
+    """
+    names = {
+        "util": ("utilization.gpu [%]", "%"), "mem_used": ("memory.used [MiB]", "MiB"), "mem_total": ("memory.total [MiB]", "MiB"),
+        "temp": ("temperature.gpu", ""), "power": ("power.draw [W]", "W"), "thermal": ("clocks_throttle_reasons.hw_thermal_slowdown", "switch"),
+        "brake": ("clocks_throttle_reasons.hw_power_brake_slowdown", "switch"), "ecc": ("ecc.errors.uncorrected.volatile.total", ""),
+    }  # fmt: skip
+    rows = len(next(iter(columns.values())))
+    lines = [", ".join(["timestamp", "index", *(names[name][0] for name in columns)])]
+    for i in range(rows):
+        cells = [f"2026/03/01 {10 + i // 720:02d}:{i // 12 % 60:02d}:{i % 12 * 5:02d}.000", str(device[i] if device is not None else 0)]
+        for name, values in columns.items():
+            unit = names[name][1]
+            cells.append(("Active" if values[i] else "Not Active") if unit == "switch" else f"{values[i]:g} {unit}".strip())
+        lines.append(", ".join(cells))
+    content = {"gpu.csv": "\n".join(lines) + "\n"}
+    if training:
+        content["train.log"] = "".join(f"step {i}: loss {2.0 / (1 + 0.05 * i):.4f}\n" for i in range(200))
+    return Example(content, note)
+
+
 # ---------------------------------------------------------------------- pieces of curves, to be joined with np.concatenate
 
 

@@ -1,0 +1,217 @@
+"""Loads format files: TOML in, dialects and endings out; regular expressions are compiled when first used."""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from postmortem.errors import FormatError
+from postmortem.model import Split
+
+HERE = Path(__file__).parent
+
+# What a regex may call by name, as in (?P<loss>(?&number)); the notation is Perl's for "the group of that name".
+WORDS = {
+    "number": r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan(?:\(ind\))?|inf(?:inity)?)",
+    "integer": r"\d{1,3}(?:,\d{3})+|\d+",
+    "clock": r"(?:\d+\s?d(?:ays?)?[,:\s]\s*)?\d+:\d{2}(?::\d{2})?(?:[.,]\d+)?",
+    "time": r"\d{4}[-/]\d{2}[-/]\d{2}[T _]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?(?:Z|[+-]\d{2}:?\d{2})?",
+}
+_CALL = re.compile(r"\(\?&(\w+)\)")
+
+ROLES = ("step", "epoch", "total", "rank", "time", "split")
+
+
+class Field(NamedTuple):
+    """One thing that a pattern found in a line: the role or raw name, and where its text stands (line[start:end])."""
+
+    name: str
+    start: int
+    end: int
+    role: bool
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One line shape of a dialect.
+
+    regex    compiled verbose, used with `search` on one line (ANSI codes and rank prefixes already taken off).
+             Groups named in ROLES are roles; every other named group is a value, its raw name is names.get(group, group)
+    pair     for lines with any number of names: a regex with the groups `name` and `value`, found again and again in
+             what `regex` matched, except where a group of `regex` already stands; None: only the groups of `regex` count
+    split    the split of all values of the line, unless the group `split` says it; None: not said (the name may say it)
+    literal  a text that every matching line holds, for a fast look before the regex is tried; "" is none
+    header   gives step, epoch and split for the lines after it
+    """
+
+    name: str
+    source: str
+    split: Split | None = None
+    literal: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+    header: bool = False
+    pair_source: str = ""
+
+    @functools.cached_property
+    def regex(self) -> re.Pattern[str]:
+        return compiled(self.source)
+
+    @functools.cached_property
+    def pair(self) -> re.Pattern[str] | None:
+        return compiled(self.pair_source) if self.pair_source else None
+
+    def read(self, line: str) -> list[Field] | None:
+        """What stands in the line, from left to right; None: the pattern does not match it."""
+        match = self.regex.search(line) if self.literal in line else None
+        if match is None:
+            return None
+        found = [
+            Field(group if group in ROLES else self.names.get(group, group), *match.span(group), group in ROLES)
+            for group, text in match.groupdict().items()
+            if text is not None
+        ]
+        if self.pair is not None:
+            taken = [(one.start, one.end) for one in found]
+            for more in self.pair.finditer(line, match.start(), match.end()):
+                start, end = more.span("value")
+                if not any(start < there_end and there_start < end for there_start, there_end in taken):
+                    name = more["name"].strip()
+                    found.append(Field(self.names.get(name, name), start, end, False))
+        return sorted(found, key=lambda one: one.start)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A line in the dialect's format, the pattern that reads it, and what it must yield."""
+
+    line: str
+    pattern: str
+    expect: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One framework's or habit's way to print numbers. near_misses are lines that look like it and must not match."""
+
+    name: str
+    title: str
+    about: str
+    url: str
+    patterns: tuple[Pattern, ...]
+    samples: tuple[Sample, ...] = ()
+    near_misses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """A line that says how a job began or ended.
+
+    kind     lifecycle (a start or a proper end, written by the training) or scheduler (written about the job from outside)
+    what     start, finish, or the manner of death: time-limit, preempted, cancelled, out-of-memory, node-fail, ...
+    regex    compiled verbose, used with `search` on one line; its named groups (exit_code, signal, job, ...) are facts
+    literal  a text that every matching line holds; "" is none
+    """
+
+    name: str
+    kind: Literal["lifecycle", "scheduler"]
+    what: str
+    source: str
+    literal: str = ""
+    samples: tuple[Sample, ...] = ()
+    near_misses: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def regex(self) -> re.Pattern[str]:
+        return compiled(self.source)
+
+    def read(self, line: str) -> dict[str, str] | None:
+        """The facts that the line tells, by group name; None: it is no such line."""
+        match = self.regex.search(line) if self.literal in line else None
+        return None if match is None else {name: text for name, text in match.groupdict().items() if text is not None}
+
+
+@functools.cache
+def dialects() -> tuple[Dialect, ...]:
+    """Every dialect that ships with us, in the order of their names."""
+    return tuple(load(path) for path in sorted(HERE.glob("*.toml")))
+
+
+@functools.cache
+def endings() -> tuple[Ending, ...]:
+    """Every start, finish and scheduler word that we know, file by file, in the order in which they are to be tried."""
+    return tuple(ending for path in sorted((HERE / "endings").glob("*.toml")) for ending in load_endings(path))
+
+
+def load(path: Path) -> Dialect:
+    """The dialect in the file `path`. Raises FormatError when the file is no TOML or a word of it is missing."""
+    data = read_toml(path)
+    try:
+        patterns = tuple(
+            Pattern(p["name"], p["regex"], p.get("split"), p.get("literal", ""), p.get("names", {}), p.get("header", False), p.get("pair", ""))
+            for p in data["pattern"]
+        )
+        samples = tuple(Sample(s["line"], s["pattern"], s.get("expect", {})) for s in data.get("sample", []))
+        return Dialect(path.stem, data["title"], data["about"], data["url"], patterns, samples, tuple(data.get("near_miss", [])))
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{path.name}: {error} is missing or of the wrong kind") from error
+
+
+def load_endings(path: Path) -> tuple[Ending, ...]:
+    """The endings in the file `path`. Raises FormatError like `load`."""
+    data = read_toml(path)
+    try:
+        return tuple(
+            Ending(
+                e["name"],
+                e["kind"],
+                e["what"],
+                e["regex"],
+                e.get("literal", ""),
+                tuple(Sample(s["line"], e["name"], s.get("expect", {})) for s in e.get("sample", [])),
+                tuple(e.get("near_miss", [])),
+            )
+            for e in data["ending"]
+        )
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{path.name}: {error} is missing or of the wrong kind") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file as a dictionary. Raises FormatError with the place of the mistake."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise FormatError(f"{path.name}: {error}") from error
+
+
+def compiled(source: str) -> re.Pattern[str]:
+    """The regex of a format file: verbose, with the words of WORDS put in. Raises FormatError."""
+    try:
+        return re.compile(_CALL.sub(lambda call: f"(?:{WORDS[call[1]]})", source), re.VERBOSE)
+    except KeyError as error:
+        raise FormatError(f"unknown word (?&{error.args[0]}); there are {', '.join(WORDS)}") from error
+    except re.error as error:
+        raise FormatError(f"bad regex: {error}") from error
+
+
+def number(text: str) -> float:
+    """The value of a text that `(?&number)` or `(?&integer)` matched. Raises ValueError for anything else."""
+    text = text.replace(",", "")
+    return float(text[: text.index("(")] if text.endswith(")") else text)
+
+
+def split_of(word: str) -> Split | None:
+    """Which split a word such as "Train", "valid", "dev" or "TEST" means; None: none of them."""
+    word = word.strip().lower()
+    for split, beginnings in _SPLITS.items():
+        if word.startswith(beginnings):
+            return split
+    return None
+
+
+_SPLITS: dict[Split, tuple[str, ...]] = {"train": ("tr",), "val": ("val", "dev", "eval"), "test": ("test", "tst")}

@@ -1,0 +1,282 @@
+"""What one line of a log says: which number is which metric, the step, the epoch; or that it is a heading, a table row, code.
+
+A line is read on its own here; what it means in its place (below a heading, inside a table) is _text_context's affair.
+Dialects of `formats` are asked first, then the generic reader: numbers that stand by themselves, each with the name before it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from postmortem import formats, vocabulary
+from postmortem.model import Split
+from postmortem.parsers import _text_numbers as numbers
+from postmortem.parsers import _text_pairs as pairs
+from postmortem.parsers._text_numbers import Num
+from postmortem.parsers._text_prefix import Opened
+
+LONGEST = 20_000  # characters of a line that are looked at for numbers
+
+
+class Metric(NamedTuple):
+    """A number with its name as the line spells it; split None: the line does not say (the name may)."""
+
+    name: str
+    num: Num
+    split: Split | None = None
+
+
+class Cells(NamedTuple):
+    """A line that is a row of a table: its cells, None where a cell is no number; `piped`: cells stood between bars."""
+
+    nums: tuple[Num | None, ...]
+    label: str  # the first cell, where it is a word
+    piped: bool
+
+
+class Columns(NamedTuple):
+    """A line that is the head of a table: the names of its columns."""
+
+    names: tuple[str, ...]
+    piped: bool
+
+
+@dataclass(slots=True)
+class Said:
+    """What one line says. Places are in `Opened.bare`.
+
+    family   names the kind of line: the dialect's pattern, or the words around the numbers and which counters it carries
+    heads    True: it carries a step or an epoch for the lines after it and no metric
+    section  the split that it announces for the lines after it; "" is none, "clear" ends a section
+    boxed    a row of a box (`| name | 1.5 |`): its step counts for the whole box, `group` begins a group of names in it
+    alone    a single pair and nothing else: a setting, where it does not repeat
+    """
+
+    family: str = ""
+    metrics: list[Metric] = field(default_factory=list)
+    step: Num | None = None
+    epoch: Num | None = None
+    rank: Num | None = None
+    stamp: tuple[int, int] | None = None
+    section: str = ""
+    heads: bool = False
+    cells: Cells | None = None
+    columns: Columns | None = None
+    boxed: bool = False
+    group: str | None = None
+    code: bool = False
+    alone: bool = False
+
+
+def said(line: Opened) -> Said | None:
+    """What the line says, None: nothing that we understand."""
+    if not line.bare or line.bare.isspace():
+        return None
+    found = _dialect(line) or _generic(line)
+    if found is not None and found.stamp is None:
+        found.stamp = line.stamp
+    return found
+
+
+# ---------------------------------------------------------------------- dialects
+
+
+@functools.cache
+def _patterns() -> tuple[tuple[str, formats.Pattern], ...]:
+    return tuple((f"{dialect.name}/{pattern.name}", pattern) for dialect in formats.dialects() for pattern in dialect.patterns)
+
+
+def _dialect(line: Opened) -> Said | None:
+    """The line as the dialect reads it that finds most in it, None where no dialect knows it."""
+    best: tuple[int, str, formats.Pattern, Sequence[formats.Field]] | None = None
+    text = line.bare[:LONGEST]
+    for family, pattern in _patterns():
+        fields = pattern.read(text)
+        if fields is not None and (best is None or len(fields) > best[0]):
+            best = (len(fields), family, pattern, fields)
+    if best is None:
+        return None
+    _, family, pattern, fields = best
+    found = Said(family=family)
+    split = pattern.split
+    for one in fields:
+        if one.role:
+            _role(found, one, text)
+            if one.name == "split":
+                split = formats.split_of(text[one.start : one.end]) or split
+    for one in fields:
+        if not one.role and (num := numbers.at(text, one.start, one.end)) is not None:
+            found.metrics.append(Metric(one.name, num, None if pairs.says_split(one.name) else split))
+    found.heads = pattern.header or (not found.metrics and (found.step is not None or found.epoch is not None))
+    if found.heads:
+        found.metrics = []
+        found.section = split or "clear"
+    return found
+
+
+def _role(found: Said, one: formats.Field, text: str) -> None:
+    if one.name == "time":
+        found.stamp = (one.start, one.end)
+    elif one.name in ("step", "epoch", "rank"):
+        setattr(found, one.name, numbers.at(text, one.start, one.end))
+
+
+# ---------------------------------------------------------------------- generic
+
+_DIGITS = re.compile(r"\d|\bnan\b|\binf\b", re.IGNORECASE | re.ASCII)
+_CODE = re.compile(
+    r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|(?:from [\w.]+ )?import [\w., *()]+(?: as \w+)?$|return\b|(?:if|elif|while|with|for|try|else|except|finally)\b.*:\s*(?:#.*)?$"
+    r"|@\w+|assert |raise |print\(|self\.\w+|#include|#!|[\w.\[\]]+ = (?:[A-Za-z_][\w.]*\(|\[|\{|torch|nn\.|os\.|int\(|float\()|\}\s*$|usage: )"
+    r"|\):\s*$|^\s*\w+ *: *(?:int|float|str|bool)\b *=|\)\s*->\s*\w+:|^\s*\[?--?[a-z][\w-]+[ =][A-Z_{\[]|#\s+\w+.*\w+$(?<=[a-z])(?=\Z)(?!.*\d)"
+)
+_NOISE = re.compile(r"NCCL (?:INFO|WARN)|torch\.Size\(|https?://\S*\d|\bChunk at 0x|^\s*File \"|UserWarning|DeprecationWarning|FutureWarning|\bwandb: ")
+
+
+def _generic(line: Opened) -> Said | None:
+    text = line.bare[:LONGEST]
+    begin = line.message
+    if _CODE.search(text, begin) or _CODE.match(text[begin:]):
+        return Said(code=True)
+    if _NOISE.search(text, begin):
+        return None
+    if not _DIGITS.search(text, begin):
+        return _words_only(text, begin)
+    found = _pairs(text, begin)
+    if found is not None and (found.metrics or found.heads):
+        return found
+    cells = _cells(text, begin)
+    if cells is not None:
+        if cells.label and cells.piped and len(cells.nums) == 2 and cells.nums[1] is not None:
+            return _boxed(cells.label, cells.nums[1])
+        return Said(family="table", cells=cells)
+    return _words_only(text, begin)
+
+
+def _pairs(text: str, begin: int) -> Said | None:
+    read = pairs.read(text, begin)
+    if read is None:
+        return None
+    found = Said(step=read.step, epoch=read.epoch, rank=read.rank)
+    counters = ("s" if read.step else "") + ("e" if read.epoch else "")
+    found.family = f"{' '.join(read.lead)}|{counters}"
+    found.metrics = [Metric(pair.name, pair.num, pair.split) for pair in read.pairs]
+    found.heads = not found.metrics and bool(counters)
+    found.alone = len(found.metrics) == 1 and not counters and not read.lead
+    found.boxed = found.alone and text.lstrip().startswith("|") and text.rstrip().endswith("|")
+    if found.heads:
+        found.section = read.split or "clear"
+    return found
+
+
+def _boxed(name: str, num: Num) -> Said:
+    role = pairs.role(name)
+    found = Said(family="box|", boxed=True, alone=True)
+    if role == "epoch":
+        found.epoch = num
+    elif role:
+        found.step = num
+    else:
+        found.metrics = [Metric(name, num)]
+    return found
+
+
+# ---------------------------------------------------------------------- lines of words: sections and heads of tables
+
+_PUNCTUATION = re.compile(r"[=\-*#>\s\[\]!.:()|<~_]+")
+_FORMS: dict[str, str] = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "validating": "val", "validate": "val", "dev": "val",
+    "eval": "val", "evaluation": "val", "evaluating": "val", "evaluate": "val", "test": "test", "testing": "test",
+}  # fmt: skip
+_COMPANY = frozenset(
+    ["running", "start", "starting", "begin", "beginning", "started", "phase", "set", "results", "result", "on", "the", "step", "loop", "stats", "metrics", "scores", "performance", "summary", "data", "of", "model", "for", "performing", "doing", "now", "during", "report", "mode", "and", "split", "stage"]
+)
+_NAME = re.compile(r"[A-Za-z%#][\w@./()%+: \-]{0,38}$")
+
+
+def _words_only(text: str, begin: int) -> Said | None:
+    bar = _BAR_END.search(text, begin)
+    message = text[begin : bar.start() if bar else len(text)]
+    if len(message.strip()) <= 60 and (section := _section(message)):
+        return Said(section=section)
+    stripped = message.strip()
+    if stripped.startswith("|") and stripped.endswith("|"):
+        cells = [cell.strip() for cell in stripped.strip("|").split("|")]
+        if len(cells) == 2 and cells[0] and not cells[1] and _NAME.match(cells[0]):
+            return Said(boxed=True, group=cells[0])
+    columns = _columns(message)
+    return Said(columns=columns) if columns else None
+
+
+def _section(message: str) -> str:
+    words = [word.lower() for word in _PUNCTUATION.split(message) if word]
+    splits = {_FORMS[word] for word in words if word in _FORMS}
+    if len(splits) != 1 or len(words) > 6 or any(word not in _FORMS and word not in _COMPANY for word in words):
+        return ""
+    split = splits.pop()
+    # "Start training" opens the run, it does not label the numbers of one section.
+    return "clear" if split == "train" and len(words) > 1 and not {"results", "metrics", "stats", "set"} & set(words) else split
+
+
+def _columns(message: str) -> Columns | None:
+    """The column names, where the line is the head of a table with at least one name that is known to be a metric."""
+    stripped = message.strip().rstrip(":")
+    if len(stripped) > 400 or ("=" in stripped) or stripped.endswith((".", ",", ";")):
+        return None
+    piped = stripped.count("|") >= 1
+    if piped:
+        names = [cell.strip() for cell in stripped.strip("|").split("|")]
+    else:
+        names = re.split(r"\s{2,}|\t", stripped)
+        if len(names) < 3:
+            names = stripped.split()
+            if len(names) < 3 or sum(_metric(name) or bool(pairs.role(name)) for name in names) < max(2, len(names) // 2):
+                return None
+    if len(names) < 2 or len(names) > 40 or not all(_NAME.match(name) for name in names if name) or not names[0] + names[-1]:
+        return None
+    known = [name for name in names if _metric(name)]
+    sides = [name for name in names if name.lower() in _FORMS]
+    if (len(names) >= 3 and known) or (piped and len(sides) == len(names)):
+        return Columns(tuple(names), piped)
+    return None
+
+
+def _metric(name: str) -> bool:
+    return vocabulary.lookup(name).kind in ("loss", "score", "rate", "norm", "speed", "ratio")
+
+
+# ---------------------------------------------------------------------- rows
+
+_BAR_END = re.compile(r":?\s*\d{1,3}%\|.*")
+
+
+def _cells(text: str, begin: int) -> Cells | None:
+    """The cells of a line that may be a row of a table: at least half of them numbers."""
+    end = match.start() if (match := _BAR_END.search(text, begin)) else len(text.rstrip())
+    message = text[begin:end]
+    piped = message.count("|") >= 1
+    parts = re.compile(r"[^|]+" if piped else r"\S+").finditer(text, begin, end)
+    nums: list[Num | None] = []
+    label = ""
+    for part in parts:
+        if piped and not part[0].strip() and (not nums or part.end() >= end):
+            continue
+        num = _cell(text, *part.span())
+        if not nums and num is None:
+            label = part[0].strip()
+        nums.append(num)
+    known = sum(num is not None for num in nums)
+    if known == 0 or len(nums) < 2 or len(nums) > 40 or known * 2 < len(nums) or (label and not _NAME.match(label)):
+        return None
+    return Cells(tuple(nums), label, piped)
+
+
+def _cell(text: str, start: int, end: int) -> Num | None:
+    cell = text[start:end]
+    lead = len(cell) - len(cell.lstrip())
+    cell = cell.strip().rstrip(":")
+    whole = cell.split("/")[0] if re.fullmatch(r"\d+/\d+", cell) else cell
+    return numbers.at(text, start + lead, start + lead + len(whole)) if whole else None

@@ -1,0 +1,186 @@
+"""The slow, obvious reader of a log: one line after the other, one state. The fast one (_text_fast) must say the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from postmortem.frame import NO_STEP, NO_TIME
+from postmortem.model import Split
+from postmortem.parsers import _text_numbers as numbers
+from postmortem.parsers._text_context import HEAD_REACH, OWN_REACH, row_metrics, sectioned
+from postmortem.parsers._text_line import Columns, Metric, Said, said
+from postmortem.parsers._text_numbers import Num
+from postmortem.parsers._text_prefix import Opened, micros, opened
+from postmortem.parsers._text_series import Collector, Key, Points
+
+
+@dataclass(slots=True)
+class _Point:
+    key: Key
+    value: float
+    line: int
+    step: int
+    epoch: float
+    time: int
+    alone: bool
+
+
+@dataclass(slots=True)
+class Reference:
+    """The state of a log at a line: feed it segment by segment, then ask for `collected()`."""
+
+    labelled: bool = False
+    epoch: float = math.nan
+    step: int = NO_STEP
+    step_until: int = -1
+    section: Split | None = None
+    table: Columns | None = None
+    code_until: int = -1
+    plain: set[str] = field(default_factory=set)
+    points: list[_Point] = field(default_factory=list)
+    box: list[_Point] = field(default_factory=list)
+    box_step: int = NO_STEP
+    box_epoch: float = math.nan
+    group: str = ""
+    ordinal: int = -1
+
+    def feed(self, line: int, text: str) -> None:
+        """One segment of a line."""
+        self.ordinal += 1
+        opened_line = opened(text, self.labelled)
+        found = said(opened_line)
+        if found is None or not found.boxed:
+            self._close_box()
+        if found is None:
+            return
+        if found.code:
+            self.code_until = self.ordinal + 3
+        elif found.columns is not None:
+            self.table = found.columns
+        elif found.group is not None:
+            self.group = found.group
+        elif found.cells is not None:
+            found = row_metrics(found, self.table)
+            if found is not None:
+                self._metrics(line, opened_line, found)
+        elif found.heads:
+            self._heads(opened_line.bare, found)
+        elif found.metrics or found.boxed:
+            self._metrics(line, opened_line, found)
+        elif found.section:
+            self.section = sectioned(found.section)
+
+    def skip(self) -> None:
+        """A segment that belongs to a traceback."""
+        self.ordinal += 1
+        self._close_box()
+
+    def _heads(self, bare: str, found: Said) -> None:
+        self.section = sectioned(found.section)
+        if found.epoch is not None:
+            self.epoch = numbers.value(bare, found.epoch)
+        self.step, self.step_until = NO_STEP, -1
+        if found.step is not None:
+            self.step, self.step_until = _whole(bare, found.step), self.ordinal + HEAD_REACH
+
+    def _metrics(self, line: int, opened_line: Opened, found: Said) -> None:
+        bare = opened_line.bare
+        own_step = NO_STEP if found.step is None else _whole(bare, found.step)
+        own_epoch = math.nan if found.epoch is None else numbers.value(bare, found.epoch)
+        if found.boxed:
+            self.box_step = own_step if own_step != NO_STEP else self.box_step
+            self.box_epoch = own_epoch if own_epoch == own_epoch else self.box_epoch
+        elif self.ordinal <= self.code_until:
+            return
+        step = own_step if found.step is not None else self.step if self.ordinal <= self.step_until else NO_STEP
+        epoch = own_epoch if found.epoch is not None else self.epoch
+        section = self.section
+        if found.step is not None and not found.boxed:
+            if section is None:
+                self.plain.add(found.family)
+            elif found.family in self.plain:
+                section = None
+        rank = _rank(opened_line, found)
+        time = NO_TIME if found.stamp is None else micros(bare[found.stamp[0] : found.stamp[1]])
+        for metric in found.metrics:
+            self._point(line, bare, found, metric, (step, epoch, NO_TIME if time is None else time, section, rank))
+        if found.epoch is not None and not found.boxed:
+            self.epoch = own_epoch
+        if found.step is not None and not found.boxed:
+            carried = found.epoch is None
+            self.step, self.step_until = (own_step, self.ordinal + OWN_REACH) if carried else (NO_STEP, -1)
+
+    def _point(
+        self, line: int, bare: str, found: Said, metric: Metric, place: tuple[int, float, int, Split | None, int | None]
+    ) -> None:
+        from postmortem.parsers._text_pairs import says_split
+
+        step, epoch, time, section, rank = place
+        name = self.group + metric.name if found.boxed else metric.name
+        split = metric.split or (None if says_split(name) else section)
+        key = Key(found.family, name, split, rank)
+        point = _Point(key, numbers.value(bare, metric.num), line, step, epoch, time, found.alone)
+        (self.box if found.boxed else self.points).append(point)
+
+    def _close_box(self) -> None:
+        for point in self.box:
+            point.step = self.box_step if self.box_step != NO_STEP else point.step
+            point.epoch = self.box_epoch if self.box_epoch == self.box_epoch else point.epoch
+            self.points.append(point)
+        self.box, self.box_step, self.box_epoch, self.group = [], NO_STEP, math.nan, ""
+
+    def collected(self) -> Collector:
+        """All points in a collector."""
+        self._close_box()
+        collector = Collector()
+        by_key: dict[Key, list[_Point]] = {}
+        for point in self.points:
+            by_key.setdefault(point.key, []).append(point)
+        for key, points in by_key.items():
+            columns = Points(
+                np.array([p.value for p in points], np.float64),
+                np.array([p.line for p in points], np.int64),
+                np.array([p.step for p in points], np.int64),
+                np.array([p.epoch for p in points], np.float64),
+                np.array([p.time for p in points], np.int64),
+            )
+            collector.add(key, columns, all(p.alone for p in points))
+        return collector
+
+
+def _whole(bare: str, num: Num) -> int:
+    """The number as an integer, NO_STEP where it is none."""
+    read = numbers.value(bare, num)
+    return int(read) if math.isfinite(read) and abs(read) < 2**53 and read == math.floor(read) else NO_STEP
+
+
+def _rank(line: Opened, found: Said) -> int | None:
+    return None if line.rank is None and found.rank is None else _rank_value(line, found)
+
+
+def _rank_value(line: Opened, found: Said) -> int | None:
+    if found.rank is not None:
+        return int(numbers.value(line.bare, found.rank))
+    return line.rank_value
+
+
+def reference(segments: Iterable[tuple[int, str]], labelled: bool = False) -> Collector:
+    """Read (line number, segment) pairs one by one."""
+    reader = Reference(labelled)
+    for line, text in segments:
+        reader.feed(line, text)
+    return reader.collected()
+
+
+def segments(text: str) -> Iterator[tuple[int, str]]:
+    r"""The segments of a decoded log with the line they stand in: `\r` ends a segment, `\n` a segment and a line."""
+    from postmortem.parsers._text_glue import unglued
+
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+        for segment in line.replace("\b", "\r").split("\r"):
+            for piece in unglued(segment):
+                yield number, piece

@@ -1,0 +1,178 @@
+"""Collects points into series with bounded memory, and decides at the end which series are worth telling.
+
+A series is one name of one family of lines (`Said.family`), split and rank: a validation `loss: 48539` and a batch
+`loss: 1.8` of one file stay two series, while another count of digits, a nan or one more field on the line change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from postmortem import vocabulary
+from postmortem.frame import NO_STEP, NO_TIME, Block
+from postmortem.model import Split
+
+MOST_SERIES = 2_000  # series of one file; what comes later is counted, not kept
+MOST_POINTS = 200_000  # points of one series; a longer one is thinned out
+MOST_IN_ALL = 1_200_000  # points of all series of a file
+FEWEST_UNKNOWN = 5  # points that a series needs whose name nobody knows and that has neither step nor epoch
+
+
+class Key(NamedTuple):
+    """What makes a series."""
+
+    family: str
+    name: str
+    split: Split | None
+    rank: int | None
+
+
+class Points(NamedTuple):
+    """Points as columns of one length: value, line, step (NO_STEP), epoch (nan), time (NO_TIME)."""
+
+    values: np.ndarray
+    lines: np.ndarray
+    steps: np.ndarray
+    epochs: np.ndarray
+    times: np.ndarray
+
+
+@dataclass(slots=True)
+class _Series:
+    parts: list[Points] = field(default_factory=list)
+    count: int = 0  # points seen
+    kept: int = 0
+    alone: bool = True  # every point stood alone on its line
+
+
+class Collector:
+    """All series of a file."""
+
+    def __init__(self) -> None:
+        self._all: dict[Key, _Series] = {}
+        self._kept = 0
+        self.refused = 0  # points of series beyond MOST_SERIES
+        self.thinned = False
+
+    def add(self, key: Key, points: Points, alone: bool = False) -> None:
+        """Append points to a series, in the order of the file."""
+        series = self._all.get(key)
+        if series is None:
+            if len(self._all) >= MOST_SERIES:
+                self.refused += len(points.values)
+                return
+            series = self._all[key] = _Series()
+        series.parts.append(points)
+        series.count += len(points.values)
+        series.kept += len(points.values)
+        series.alone = series.alone and alone
+        self._kept += len(points.values)
+        if series.kept > 2 * MOST_POINTS:
+            self._thin(series)
+        while self._kept > 2 * MOST_IN_ALL:
+            self._thin(max(self._all.values(), key=lambda one: one.kept))
+
+    def _thin(self, series: _Series) -> None:
+        merged = _merged(series.parts)
+        kept = thinned(merged.values, series.kept // 4)
+        series.parts = [Points(*(column[kept] for column in merged))]
+        self._kept -= series.kept - len(kept)
+        series.kept = len(kept)
+        self.thinned = True
+
+    def blocks(self, dropped_lines: frozenset[int] = frozenset()) -> list[Block]:
+        """The series worth telling, in the order of their first lines. `dropped_lines` hold settings, not metrics."""
+        families: dict[str, int] = {}
+        found = []
+        for key, series in self._all.items():
+            points = _merged(series.parts)
+            if series.alone and all(int(line) in dropped_lines for line in points.lines[:50]):
+                continue
+            if not _worth(key, points):
+                continue
+            steps = None if _within_epoch(points) else points.steps
+            found.append(
+                Block(
+                    raw_name=key.name,
+                    values=points.values,
+                    lines=points.lines,
+                    steps=_or_none(steps, NO_STEP),
+                    epochs=None if np.isnan(points.epochs).all() else points.epochs,
+                    times=_or_none(points.times, NO_TIME),
+                    split=key.split,
+                    rank=key.rank,
+                    series=families.setdefault(key.family, len(families)),
+                )
+            )
+        return sorted(found, key=lambda block: (int(block.lines[0]) if block.lines is not None else 0, block.series))
+
+    def notes(self) -> list[str]:
+        """What was left out, in sentences."""
+        notes = []
+        if self.thinned:
+            notes.append(f"long series are thinned out to about {MOST_POINTS:,} points; first, last, smallest, largest and NaN values stay")
+        if self.refused:
+            notes.append(f"more than {MOST_SERIES:,} different series: {self.refused:,} values of the later ones were left out")
+        return notes
+
+
+def _merged(parts: list[Points]) -> Points:
+    if len(parts) == 1:
+        return parts[0]
+    merged = Points(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    parts[:] = [merged]
+    return merged
+
+
+def _or_none(column: np.ndarray | None, missing: int) -> np.ndarray | None:
+    return None if column is None or bool((column == missing).all()) else column
+
+
+def _within_epoch(points: Points) -> bool:
+    """Does the counter start again with every epoch? Then it is no step of the optimizer."""
+    known = points.steps != NO_STEP
+    steps, epochs = points.steps[known], points.epochs[known]
+    falls = steps[1:] < steps[:-1]
+    return bool(falls.any()) and int((falls & (epochs[1:] > epochs[:-1])).sum()) * 2 >= int(falls.sum())
+
+
+def _worth(key: Key, points: Points) -> bool:
+    """Is it a metric, or only a number that happened to stand behind a word?"""
+    kind = vocabulary.lookup(key.name, key.split).kind
+    counted = bool((points.steps != NO_STEP).any() or not np.isnan(points.epochs).all())
+    count = len(points.values)
+    if kind in ("loss", "score", "norm", "rate", "probe", "ratio", "scale"):
+        return True
+    if count == 1:
+        return kind not in ("", "setting", "count") and counted
+    if counted or kind not in ("", "setting", "count"):
+        return True
+    whole = bool((points.values == np.floor(points.values)).all())
+    return count >= FEWEST_UNKNOWN and not whole and bool((points.values != points.values[0]).any())
+
+
+def thinned(values: np.ndarray, most: int) -> np.ndarray:
+    """Indices of about `most` points that keep the curve's first, last, extremes of every stretch, and what is not finite.
+
+    Of every stretch of equal length the first, the smallest and the largest value stay: a jump is the edge between two of them.
+    """
+    count = len(values)
+    if count <= most:
+        return np.arange(count)
+    width = max(2, -(-count * 3 // most))
+    starts = np.arange(0, count, width)
+    padded = np.full(len(starts) * width, np.nan)
+    padded[:count] = values
+    finite = np.isfinite(padded).reshape(len(starts), width)
+    table = padded.reshape(len(starts), width)
+    low = np.where(finite, table, np.inf).argmin(axis=1) + starts
+    high = np.where(finite, table, -np.inf).argmax(axis=1) + starts
+    odd = np.flatnonzero(~np.isfinite(values))
+    if len(odd) > most // 4:  # a run of NaN is told by its ends and every so many of them
+        edges = np.flatnonzero((np.diff(odd, prepend=-2) > 1) | (np.diff(odd, append=count + 2) > 1))
+        odd = np.concatenate((odd[edges][: most // 8], odd[:: -(-len(odd) * 8 // most)]))
+    kept = np.unique(np.concatenate((starts, low, high, odd, [count - 1])))
+    return kept[kept < count]

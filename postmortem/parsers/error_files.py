@@ -1,0 +1,106 @@
+"""Reads the small files that a dying process leaves behind: torchelastic error files and NCCL flight-recorder dumps in JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from postmortem.frame import NO_TIME
+from postmortem.model import Event, Reading
+from postmortem.parsers import _folding, _json
+from postmortem.parsers._columns import clean, moment
+from postmortem.parsers._textblocks import whole
+from postmortem.parsers.base import NO, SURE, Request, SourceFile
+
+NAME = "error_files"
+ABOUT = "Error files of torchelastic and flight-recorder dumps of NCCL in JSON: which exception, which collective hung."
+
+MOST_EVENTS = 200
+OPEN_STATES = ("scheduled", "started")  # a collective in one of these states never completed
+
+
+def claims(source: SourceFile) -> float:
+    """Sure by the keys of either format."""
+    found = _json.peek(source.head)
+    if not isinstance(found, dict):
+        return NO
+    return SURE if _is_error(found) or _is_recorder(found) else NO
+
+
+def _is_error(found: dict[str, Any]) -> bool:
+    message = found.get("message")
+    if isinstance(message, dict):
+        return "message" in message and isinstance(message.get("extraInfo"), dict)
+    return isinstance(message, str) and ("py_callstack" in found or isinstance(found.get("extraInfo"), dict))
+
+
+def _is_recorder(found: dict[str, Any]) -> bool:
+    entries = found.get("entries")
+    if isinstance(entries, list) and entries and isinstance(entries[0], dict):
+        return "collective_seq_id" in entries[0] or "profiling_name" in entries[0]
+    return isinstance(entries, list) and ("pg_config" in found or "pg_status" in found)
+
+
+def read(source: SourceFile, request: Request) -> Reading:
+    """Read the file into exception or hardware events."""
+    reading = Reading(source.name, NAME)
+    text, more = whole(source.path, source.head, _json.DOCUMENT_BYTES)
+    value, wrong = _json.document(text)
+    if wrong or more:
+        reading.rejected += 1
+        reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    if isinstance(value, dict):
+        lines = _json.Lines(text)
+        if _is_recorder(value):
+            _recorder(reading, value, text, lines)
+        else:
+            _error(reading, value, text, lines)
+    return reading
+
+
+def _error(reading: Reading, value: dict[str, Any], text: str, lines: _json.Lines) -> None:
+    """One exception: its text from `message`, its traceback from `py_callstack`."""
+    inner = value["message"] if isinstance(value.get("message"), dict) else value
+    extra = inner.get("extraInfo")
+    extra = extra if isinstance(extra, dict) else inner
+    when = moment(extra.get("timestamp"))
+    time = None if when == NO_TIME else when
+    rank = extra.get("rank")
+    rank = rank if isinstance(rank, int) and not isinstance(rank, bool) else None
+    place = _json.place_of(text, "message")
+    line = lines[place] if place >= 0 else 1
+    stack = extra.get("py_callstack")
+    events: list[Event] = []
+    if isinstance(stack, str) and "Traceback" in stack:
+        place = _json.place_of(text, "py_callstack")
+        pieces = stack.split("\n")
+        events = _folding.exceptions(reading.file, pieces, [lines[place] if place >= 0 else line] * len(pieces), time, rank)
+    message = inner.get("message")
+    if not events and isinstance(message, str) and message:
+        kind, _, rest = message.partition(":")
+        data = {"type": clean(kind, 100), "message": clean(rest.strip(), 2000), "frame": "", "first_line": line, "last_line": line}
+        events = [Event(reading.file, line, "exception", clean(message, 2000), time, rank, data=data)]
+    for key in ("signal", "exitcode", "errorCode"):
+        if key in extra and isinstance(extra[key], str | int):
+            reading.notes.append(f"{key} {extra[key]}")
+    reading.events += events
+
+
+def _recorder(reading: Reading, value: dict[str, Any], text: str, lines: _json.Lines) -> None:
+    """Each collective that never completed is an event, the oldest first."""
+    entries = value.get("entries")
+    entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    rank = value.get("rank")
+    rank = rank if isinstance(rank, int) and not isinstance(rank, bool) else None
+    places = _json.lines_of_items(text, "entries", len(entries), lines)
+    for line, entry in zip(places, entries, strict=True):
+        state = entry.get("state")
+        if state not in OPEN_STATES or len(reading.events) >= MOST_EVENTS:
+            continue
+        name, number = clean(str(entry.get("profiling_name", "a collective")), 100), entry.get("collective_seq_id", entry.get("seq_id"))
+        group = entry.get("process_group")
+        group = group[-1] if isinstance(group, list) and group else group
+        facts = {"state": state, "collective": name, "sequence": number, "group": clean(str(group), 100) if group is not None else None}
+        when = moment(entry.get("time_created_ns"))
+        told = f"NCCL flight recorder: {name} (sequence {number}) was {state} and never completed"
+        reading.events.append(Event(reading.file, line, "hardware", clean(told), None if when == NO_TIME else when, rank, data=facts))
+    reading.notes.append(f"{len(entries)} collective(s) recorded, {len(reading.events)} not completed")

@@ -1,0 +1,183 @@
+"""Reads JSON documents that hold results: lists of values, lists of records, or one number for each name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from postmortem.model import Reading
+from postmortem.parsers import _json
+from postmortem.parsers._columns import times_of, whole
+from postmortem.parsers._records import Records, add_setting, axis_of, is_metric_name
+from postmortem.parsers._table import Rows, Table, finish
+from postmortem.parsers._textblocks import whole as whole_text
+from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, Request, SourceFile
+
+NAME = "json_document"
+ABOUT = "JSON results: Keras histories, lists of records, AllenNLP metrics_epoch_N.json, all_results.json, dvclive and ML-Agents summaries."
+
+# Names of files that hold results, and of files that hold settings or data whatever is in them.
+RESULT_NAME = re.compile(
+    r"(?:^|[_\-.])(?:metrics?|results?|scores?|history|hist|summary|evals?|evaluation|final_info|performance|timers|training_status|stats)"
+    r"(?:[_\-.\d]|$)"
+)
+SETTING_NAME = re.compile(
+    r"config|args|params|hparams|settings|options|tokenizer|vocab|special_tokens|added_tokens|index\.json|schema|metadata|dataset_info"
+    r"|environment"
+)
+EPOCH_IN_NAME = re.compile(r"epoch[_\-]?(\d{1,9})(?!\d)")
+SHORTEST = 2  # values that make a list a history
+MOST_SERIES = 20_000
+
+
+def claims(source: SourceFile) -> float:
+    """Likely when the document holds histories; plausible when it holds single results and its name says so."""
+    if source.suffix != ".json" and not _json.is_whole(source.head):
+        return NO  # a log that happens to begin with a bracket
+    found = _json.peek(source.head)
+    if isinstance(found, list):
+        return LIKELY - 0.1 if _is_record_list(found) else NO
+    if not isinstance(found, dict):
+        return NO
+    if found and _histories(found, ""):
+        return LIKELY - 0.1
+    named = RESULT_NAME.search(source.basename.lower()) and not SETTING_NAME.search(source.basename.lower())
+    if named:
+        return PLAUSIBLE + 0.1
+    measured = sum(1 for name, value in found.items() if isinstance(value, float) and is_metric_name(str(name)))
+    return PLAUSIBLE + 0.1 if measured >= 2 and not SETTING_NAME.search(source.basename.lower()) else NO
+
+
+def _histories(value: dict[str, Any], prefix: str) -> bool:
+    return next(_lists(value, prefix), None) is not None
+
+
+def _is_record_list(items: list[Any]) -> bool:
+    """Whether the list holds records of a training: objects with a number and an axis."""
+    first = next((item for item in items if isinstance(item, dict)), None)
+    if first is None:
+        return False
+    axis = any(axis_of(str(key))[0] in ("step", "epoch", "time") for key in first)
+    return axis and any(isinstance(value, int | float) for value in first.values())
+
+
+def _lists(value: dict[str, Any], prefix: str, depth: int = 0) -> Iterator[tuple[str, dict[str, Any], str, list[Any]]]:
+    """(prefix, dict that holds it, key, list) of each list that is a history: records with an axis, or numbers with a metric's name."""
+    for key, item in value.items():
+        key = str(key)
+        if isinstance(item, list) and len(item) >= SHORTEST:
+            if isinstance(item[0], dict) and item[0].get("py/object") is None:
+                if _is_record_list(item):
+                    yield prefix, value, key, item
+            elif is_metric_name(key) and _json.as_float(item[0]) is not None and not isinstance(item[0], str):
+                yield prefix, value, key, item
+        elif isinstance(item, list) and len(item) == 1 and isinstance(item[0], dict) and _is_record_list(item):
+            yield prefix, value, key, item
+        elif isinstance(item, dict) and depth < 6 and key not in ("config", "args", "hparams", "params", "options"):
+            yield from _lists(item, f"{prefix}{key}/", depth + 1)
+
+
+def read(source: SourceFile, request: Request) -> Reading:
+    """Read the histories of the document; where there are none, its single numbers."""
+    reading = Reading(source.name, NAME)
+    text, more = whole_text(source.path, source.head, _json.DOCUMENT_BYTES)
+    value, wrong = _json.document(text)
+    if wrong or more:
+        reading.rejected += 1
+        reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    lines = _json.Lines(text)
+    records = Records(reading, request)
+    if isinstance(value, list):
+        _records(records, value, _items(text, 0, len(value), lines), 0)
+        records.finish()
+        return reading
+    if not isinstance(value, dict):
+        return reading
+    table = Table()
+    taken: list[int] = []
+    lists = 0
+    for prefix, holder, key, items in _lists(value, ""):
+        taken.append(id(items))
+        if isinstance(items[0], dict):
+            _records(records, items, _json.lines_of_items(text, key, len(items), lines), lists)
+            lists += 1
+        elif len(table.columns) < MOST_SERIES:
+            _series(reading, table, prefix + key, items, holder, _json.lines_of_items(text, key, len(items), lines))
+    if not taken:
+        _single(reading, records, value, source.basename, text, lines)
+    else:
+        _rest(reading, value, taken, text, lines)
+    records.finish()
+    finish(reading, table)
+    return reading
+
+
+def _items(text: str, start: int, count: int, lines: _json.Lines) -> list[int]:
+    at = text.find("[", start)
+    places = _json.item_places(text, at) if at >= 0 else []
+    return [lines[place] for place in places] if len(places) == count else list(range(1, count + 1))
+
+
+def _records(records: Records, items: list[Any], places: list[int], series: int) -> None:
+    for line, item in zip(places, items, strict=True):
+        if isinstance(item, dict):
+            records.add(item, line, series=series)
+        else:
+            records.reading.rejected += 1
+
+
+def _series(reading: Reading, table: Table, name: str, items: list[Any], holder: dict[str, Any], places: list[int]) -> None:
+    """One list of numbers. A list of steps, epochs or times of the same length beside it is its axis."""
+    values = [_json.as_float(item) for item in items]
+    index = np.array([at for at, value in enumerate(values) if value is not None], np.int64)
+    reading.rejected += sum(1 for item, value in zip(items, values, strict=True) if value is None and item is not None)
+    axes: dict[str, list[Any]] = {}
+    for key, beside in holder.items():
+        axis = axis_of(str(key))[0]
+        if axis in ("step", "epoch", "time") and isinstance(beside, list) and len(beside) == len(items):
+            axes.setdefault(axis, beside)
+    steps = np.array([whole(item) for item in axes["step"]], np.int64) if "step" in axes else None
+    epochs = None
+    if "epoch" in axes:
+        told = [_json.as_float(item) if not isinstance(item, list) else None for item in axes["epoch"]]
+        epochs = np.array([np.nan if item is None else item for item in told], np.float64)
+    times = times_of(axes["time"]) if "time" in axes else None
+    rows = Rows(np.array(places, np.int64), steps, epochs, times)
+    table.add(rows, name, np.array([values[at] for at in index], np.float64), index)
+
+
+def _single(reading: Reading, records: Records, value: dict[str, Any], name: str, text: str, lines: _json.Lines) -> None:
+    """A document of single numbers: each is a series of one point, with the epoch that the file or its name says."""
+    record = dict(value)
+    if isinstance(record.get("gauges"), dict):  # ML-Agents timers: the last value of each gauge
+        record = {key: item["value"] for key, item in record["gauges"].items() if isinstance(item, dict) and "value" in item}
+    epoch = EPOCH_IN_NAME.search(name)
+    if epoch and not any(axis_of(str(key))[0] == "epoch" for key in record):
+        record["epoch"] = int(epoch[1])
+    numbers: dict[str, Any] = {}
+    for key, item in _json.flatten(record):
+        if isinstance(item, str) and _json.as_float(item) is None:
+            at = _json.place_of(text, key.rsplit("/", 1)[-1])
+            add_setting(reading, key.replace("/", "."), item, lines[at] if at >= 0 else None)
+        elif not isinstance(item, list):
+            numbers[key] = item
+    axes = {key: item for key, item in numbers.items() if axis_of(key)[0]}
+    for key, item in numbers.items():
+        if key not in axes:
+            at = _json.place_of(text, key if f'"{key}"' in text else key.rsplit("/", 1)[-1])
+            records.add({**axes, key: item}, lines[at] if at >= 0 else 1)
+
+
+def _rest(reading: Reading, value: dict[str, Any], taken: list[int], text: str, lines: _json.Lines) -> None:
+    """What stands beside the histories: settings."""
+    for name, item in _json.flatten(value, "."):
+        if id(item) in taken or isinstance(item, list):
+            continue
+        at = _json.place_of(text, name.rsplit(".", 1)[-1])
+        if not add_setting(reading, name, item, lines[at] if at >= 0 else None):
+            return
+
+

@@ -1,0 +1,138 @@
+"""Reads JSON lines: one record a line, or several objects appended to one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from postmortem.model import Event, Reading
+from postmortem.parsers import _json
+from postmortem.parsers._columns import clean
+from postmortem.parsers._records import Records
+from postmortem.parsers._textblocks import blocks, decode, text_of
+from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, Request, SourceFile
+
+NAME = "jsonlines"
+ABOUT = "One JSON object a line: mmdet .log.json, detectron2 metrics.json, RLlib result.json, fairseq and other JSON logs."
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonlines")
+LOG_NAMES = ("result.json", "metrics.json", "log.json", "scalars.json", "stats.json", "history.json", "train_log.json")
+SAMPLE = 20
+LONGEST_RECORD = 4 * 1024 * 1024  # characters that one object may run over several lines
+
+
+def claims(source: SourceFile) -> float:
+    """Likely when the first lines are JSON objects, each whole in itself."""
+    text = text_of(source.head)
+    start = text.lstrip()[:1]
+    if start not in ("{", "["):
+        return NO
+    lines = [line.strip() for line in text.split("\n")]
+    if source.size > len(source.head) or not text.endswith("\n"):
+        tail = lines.pop() if len(lines) > 1 else ""
+        if source.size <= len(source.head) and tail:
+            lines.append(tail)
+    lines = [line for line in lines if line][:SAMPLE]
+    whole = sum(1 for line in lines if _is_object(line))
+    if len(lines) >= 2 and whole >= 0.6 * len(lines):
+        return LIKELY if source.suffix in SUFFIXES or whole >= 0.95 * len(lines) else NO
+    if len(lines) == 1:
+        known = source.suffix in SUFFIXES[:2] or source.basename.endswith(LOG_NAMES)
+        unfinished = source.size > len(source.head)
+        return LIKELY if known and (whole or unfinished) else PLAUSIBLE - 0.1 if whole else NO
+    if start == "{" and sum(1 for _, _, value in _json.values(text) if isinstance(value, dict)) >= 2:
+        return LIKELY
+    return NO
+
+
+def _is_object(line: str) -> bool:
+    if not (line.startswith("{") and line.endswith("}")) and not (line.startswith("[{") and line.endswith("}]")):
+        return False
+    try:
+        _json.loads(line)
+    except ValueError:
+        return line.count("}{") > 0 or line.count("} {") > 0
+    return True
+
+
+def read(source: SourceFile, request: Request) -> Reading:
+    """Read every number of every record; lines that are no JSON are counted, and kept as events where a rule asks for such a line."""
+    reading = Reading(source.name, NAME)
+    records = Records(reading, request)
+    first: tuple[int, str] | None = None
+    for line, value in _objects(source):
+        if isinstance(value, dict):
+            _take(records, value, line)
+        elif isinstance(value, list):
+            for item in value:
+                if isinstance(item, dict):
+                    records.add(item, line)
+        elif isinstance(value, str):  # a line that is no JSON
+            reading.rejected += 1
+            first = first or (line, value)
+            if request.wanted is not None and request.wanted.search(value[:20_000]):
+                reading.events.append(Event(reading.file, line, "log", clean(value, 2000)))
+    if first:
+        reading.notes.append(f"{reading.rejected} line(s) are no JSON, first line {first[0]}: {clean(first[1], 80)!r}")
+    records.finish()
+    return reading
+
+
+def _take(records: Records, record: dict[str, Any], line: int) -> None:
+    """Add a record; Neptune's offline queue wraps series into operations."""
+    wrapped = record.get("obj")
+    if isinstance(wrapped, dict) and isinstance(wrapped.get("path"), list) and isinstance(wrapped.get("values"), list):
+        name = "/".join(map(str, wrapped["path"]))
+        for item in wrapped["values"]:
+            if isinstance(item, dict) and isinstance(item.get("value"), int | float):
+                records.add({name: item["value"], "step": item.get("step"), "timestamp": item.get("ts")}, line)
+        return
+    records.add(record, line)
+
+
+def _objects(source: SourceFile) -> Iterator[tuple[int, Any]]:
+    """(line, value) of each object of the file; a line that is no JSON comes as its text."""
+    line = 0
+    pending: list[str] = []
+    pending_size = opened = 0
+    for block in blocks(source.path, source.head):
+        for text in decode(block).split("\n"):
+            line += 1
+            stripped = text.strip()
+            if pending:
+                pending.append(text)
+                pending_size += len(text)
+                if stripped[:1] in ("}", "]") and not text[:1].isspace() and (found := _parse("\n".join(pending))) is not None:
+                    yield from ((opened, value) for value in found)
+                    pending = []
+                elif pending_size > LONGEST_RECORD:
+                    yield opened, pending[0]
+                    pending = []
+                continue
+            if not stripped:
+                continue
+            found = _parse(stripped)
+            if found is not None:
+                yield from ((line, value) for value in found)
+            elif stripped in ("{", "[") or (stripped[0] == "{" and stripped[-1] in ",{["):
+                pending, pending_size, opened = [text], len(text), line
+            elif stripped not in ("]", ","):
+                yield line, stripped
+        line -= 1 if block.endswith(b"\n") else 0
+    if pending:
+        value, _ = _json.document("\n".join(pending))
+        yield opened, value if isinstance(value, dict) else pending[0]
+
+
+def _parse(text: str) -> list[Any] | None:
+    """The objects of a line (usually one), None where it is no JSON."""
+    text = text.rstrip(",")
+    if text[:1] not in ("{", "["):
+        return None
+    try:
+        value = _json.loads(text)
+        return [value] if isinstance(value, dict | list) else None
+    except ValueError:
+        pass
+    found = list(_json.values(text))
+    return [value for _, _, value in found] if len(found) > 1 and found[-1][1] >= len(text) else None

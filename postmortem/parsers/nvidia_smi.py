@@ -1,0 +1,241 @@
+"""Reads what nvidia-smi prints: its table (once or repeated), `-q`, `--query-gpu` CSV with or without header, `dmon` and `pmon`.
+
+One file may hold several of them one after the other, so every line is offered to all; each keeps only its own state.
+"""
+
+from __future__ import annotations
+
+import re
+
+from postmortem.model import Event, Reading
+from postmortem.parsers._telemetry import CELL, Telemetry, lines, number, stamp
+from postmortem.parsers.base import LIKELY, NO, SURE, Request, SourceFile
+
+NAME = "nvidia-smi"
+ABOUT = "nvidia-smi: table, -q, --query-gpu CSV (with or without header and units), dmon, pmon"
+
+TABLE_HEAD = re.compile(r"^\| NVIDIA-SMI ")
+TABLE_GPU = re.compile(r"^\|\s+(\d+)\s+\S.*?\|\s*[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.\d.*?\|\s*(\S+)\s*\|")
+TABLE_USE = re.compile(
+    r"^\|\s*(?P<fan>N/A|ERR!|\d+%)\s+(?P<temp>N/A|ERR!|\d+C)\s+(?:P\d+|N/A|ERR!)\s+(?P<watt>\S+)\s*/\s*(?P<cap>\S+)\s*\|"
+    r"\s*(?P<used>\S+)\s*/\s*(?P<total>\S+)\s*\|\s*(?P<util>N/A|ERR!|\d+%)"
+)
+TABLE_NAMES = {
+    "fan": "Fan",
+    "temp": "GPU Temp",
+    "watt": "Pwr:Usage",
+    "cap": "Pwr:Cap",
+    "used": "Memory-Usage",
+    "total": "Memory-Usage total",
+    "util": "GPU-Util",
+}
+QUERY_FIELD = re.compile(r"^(timestamp|index|name|uuid|pstate|serial|pci\.|utilization\.|memory\.|temperature\.|power\.|clocks|ecc\.|fan\.|enforced\.|gpu_)")
+QUERY_SURE = re.compile(r"(utilization\.(gpu|memory)|memory\.(used|total|free)|temperature\.gpu|power\.draw|clocks[._])")
+DMON_HEAD = re.compile(r"^[>\s]*#\s*(?:Date\s+|YYYYMMDD\s+)?(?:Time\s+|HH:MM:SS\s+)?gpu\s+\w", re.I)
+DMON_ROW = re.compile(r"^[>\s]*(?:\d{8}\s+)?(?:\d{2}:\d{2}:\d{2}\s+)?\d+(?:\s+\S+)+\s*$")
+REPORT_GPU = re.compile(r"^GPU\s+[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.\d\s*$")
+REPORT_HEAD = re.compile(r"^=+NVSMI LOG=+")
+REPORT_LINE = re.compile(r"^(\s+)(\S.*?)\s*(?::\s(.*))?$")
+# Path in a `-q` report -> raw name. Newer drivers renamed "Clocks Throttle Reasons" and "Power Readings".
+REPORT_FIELDS = {
+    "FB Memory Usage/Total": "FB Memory Usage Total",
+    "FB Memory Usage/Used": "FB Memory Usage Used",
+    "FB Memory Usage/Free": "FB Memory Usage Free",
+    "Utilization/Gpu": "Utilization Gpu",
+    "Utilization/GPU": "Utilization Gpu",
+    "Utilization/Memory": "Utilization Memory",
+    "Temperature/GPU Current Temp": "GPU Current Temp",
+    "Temperature/Memory Current Temp": "Memory Current Temp",
+    "Power Readings/Power Draw": "Power Draw",
+    "Power Readings/Power Limit": "Power Limit",
+    "GPU Power Readings/Power Draw": "Power Draw",
+    "GPU Power Readings/Average Power Draw": "Power Draw",
+    "GPU Power Readings/Current Power Limit": "Power Limit",
+    "Clocks/SM": "Clocks SM",
+    "Clocks/Memory": "Clocks Memory",
+    "Fan Speed": "Fan",
+    **{
+        f"Clocks {kind} Reasons/{path}": name
+        for kind in ("Throttle", "Event")
+        for path, name in (
+            ("SW Power Cap", "SW Power Cap"),
+            ("HW Slowdown/HW Thermal Slowdown", "HW Thermal Slowdown"),
+            ("HW Thermal Slowdown", "HW Thermal Slowdown"),
+            ("SW Thermal Slowdown", "SW Thermal Slowdown"),
+            ("HW Slowdown/HW Power Brake Slowdown", "HW Power Brake Slowdown"),
+            ("HW Power Brake Slowdown", "HW Power Brake Slowdown"),
+        )
+    },
+    **{f"ECC Errors/Volatile/{kind} {what}": f"Volatile ECC {what}" for kind in ("SRAM", "DRAM") for what in ("Correctable", "Uncorrectable")},
+}
+LOST = re.compile(r"Unable to determine the device handle|No devices were found|GPU is lost|couldn't communicate with the NVIDIA driver|Unknown Error")
+HEADERLESS_ROWS = 3  # so many lines of units and commas are no accident
+
+
+def claims(source: SourceFile) -> float:
+    """SURE for its own banners and headers near the top, LIKELY for headerless rows with units and for error messages of the tool."""
+    head = source.head[:16384].decode("utf-8", "replace")
+    rows = [line for line in head.splitlines() if line.strip()][:40]
+    if not rows:
+        return NO
+    first = rows[: HEADERLESS_ROWS * 2]
+    if any(TABLE_HEAD.match(row) or REPORT_HEAD.match(row.strip()) or DMON_HEAD.match(row) for row in first) or _is_query_header(rows[0]):
+        return SURE
+    if len(rows) >= HEADERLESS_ROWS and all(_has_units(row) for row in rows[:HEADERLESS_ROWS]):
+        return LIKELY
+    return LIKELY if len(rows) <= HEADERLESS_ROWS and any(LOST.search(row) for row in rows) else NO
+
+
+def _is_query_header(row: str) -> bool:
+    fields = [field.strip() for field in row.split(",")]
+    return bool(QUERY_SURE.search(row)) and sum(bool(QUERY_FIELD.match(f)) for f in fields) >= max(1, len(fields) - 1)
+
+
+def _has_units(row: str) -> bool:
+    cells = row.split(",")
+    units = [found[2] for cell in cells if (found := CELL.match(cell))]
+    return len(cells) >= 3 and "%" in units and any(u in ("MiB", "W") for u in units)
+
+
+def read(source: SourceFile, request: Request) -> Reading:
+    """All telemetry of the file; raw names as nvidia-smi spells them, without the unit."""
+    reader = _Reader(source.name)
+    for line, text in lines(source):
+        reader.feed(line, text)
+    blocks = reader.telemetry.blocks()
+    if reader.guessed:
+        reader.notes.append("the CSV has no header: columns were named by their units")
+    return Reading(source.name, NAME, blocks, reader.events, rejected=reader.rejected, notes=reader.notes)
+
+
+class _Reader:
+    """State of one pass: the last time stamp, the GPU of the table row above, the CSV and dmon columns, the path inside a -q report."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.telemetry = Telemetry()
+        self.events: list[Event] = []
+        self.notes: list[str] = []
+        self.rejected = 0
+        self.time: int | None = None
+        self.device: int | None = None
+        self.query: list[str] = []
+        self.dmon: list[str] = []
+        self.path: list[tuple[int, str]] = []
+        self.report_gpu = -1
+        self.guessed = False
+
+    def feed(self, line: int, text: str) -> None:
+        """One line, offered to each form in turn."""
+        if not text.strip():
+            return
+        if not (self._table(line, text) or self._dmon(line, text) or self._query(line, text) or self._report(line, text)):
+            if LOST.search(text):
+                self.events.append(Event(self.file, line, "hardware", text.strip()[:500], self.time))
+            elif (when := stamp(text)) is not None:
+                self.time = when
+
+    def _table(self, line: int, text: str) -> bool:
+        if not text.startswith("|"):
+            return text.startswith("+-")
+        if found := TABLE_GPU.match(text):
+            self.device = int(found[1])
+            self.telemetry.add("Volatile Uncorr. ECC", self.device, number(found[2]), line, self.time)
+        elif (found := TABLE_USE.match(text)) and self.device is not None:
+            for group, raw_name in TABLE_NAMES.items():
+                self.telemetry.add(raw_name, self.device, number(found[group]), line, self.time)
+        if "ERR!" in text:
+            self.events.append(Event(self.file, line, "hardware", text.strip()[:500], self.time))
+        return True
+
+    def _query(self, line: int, text: str) -> bool:
+        if "," not in text:
+            return False
+        cells = [cell.strip() for cell in text.split(",")]
+        if _is_query_header(text):
+            self.query = [re.sub(r"\s*\[.*\]$", "", cell) for cell in cells]
+            return True
+        if not self.query and _has_units(text):
+            self.query, self.guessed = _named_by_unit(cells), True
+        if not self.query:
+            return False
+        if len(cells) != len(self.query):
+            self.rejected += 1
+            return True
+        row = dict(zip(self.query, cells, strict=True))
+        when = stamp(row.get("timestamp", ""))
+        device = int(row["index"]) if row.get("index", "").isdigit() else None
+        for raw_name, cell in row.items():
+            if raw_name not in ("timestamp", "index", "name", "uuid", "serial", "pstate", "pci.bus_id", "driver_version"):
+                self.telemetry.add(raw_name, device, number(cell), line, when)
+        return True
+
+    def _dmon(self, line: int, text: str) -> bool:
+        if DMON_HEAD.match(text):
+            self.dmon = text.replace(">", " ").replace("#", " ").split()
+            return True
+        if not self.dmon:
+            return False
+        if text.lstrip("> \t").startswith("#"):
+            return True  # the line of units
+        if not DMON_ROW.match(text):
+            return False
+        cells = text.replace(">", " ").split()
+        row = dict(zip((name.lower() for name in self.dmon), cells, strict=False))
+        device = int(row["gpu"]) if row.get("gpu", "").isdigit() else None
+        when = stamp(f"{row['date']} {row['time']}") if "date" in row and "time" in row else None
+        process = f" (pid {row['pid']})" if row.get("pid", "-").isdigit() else ""
+        for name, cell in row.items():
+            if name not in ("gpu", "date", "time", "pid", "type", "command"):
+                self.telemetry.add(f"dmon {name}{process}", device, number(cell), line, when)
+        return True
+
+    def _report(self, line: int, text: str) -> bool:
+        """`nvidia-smi -q`: indentation makes a path, "FB Memory Usage" / "Used : 3 MiB"."""
+        if REPORT_GPU.match(text):
+            self.report_gpu += 1
+            self.path = []
+            return True
+        if text.startswith("Timestamp"):
+            self.time = stamp(text.partition(":")[2]) or self.time
+            return True
+        found = REPORT_LINE.match(text) if self.report_gpu >= 0 else None
+        if not found:
+            return False
+        depth = len(found[1])
+        while self.path and self.path[-1][0] >= depth:
+            self.path.pop()
+        if found[3] is None:
+            self.path.append((depth, found[2]))
+            return True
+        raw_name = REPORT_FIELDS.get("/".join([*(name for _, name in self.path), found[2]]))
+        if raw_name:
+            self.telemetry.add(raw_name, self.report_gpu, number(found[3]), line, self.time)
+        return True
+
+
+def _named_by_unit(cells: list[str]) -> list[str]:
+    """Names for the columns of a CSV without header: the first "%" is the GPU, the second its memory controller, and so on.
+
+    Two columns in MiB are memory.used and, as the second one, either what is free or the total: the sum of both tells nothing in one
+    row, so it is called memory.second and left out of the vocabulary.
+    """
+    percent = iter(["utilization.gpu", "utilization.memory"])
+    memory = iter(["memory.used", "memory.second"])
+    names = []
+    for column, cell in enumerate(cells):
+        found = CELL.match(cell)
+        unit = found[2] if found else None
+        if column == 0 and stamp(cell) is not None:
+            names.append("timestamp")
+        elif unit == "%":
+            names.append(next(percent, f"col{column + 1}"))
+        elif unit in ("MiB", "GiB"):
+            names.append(next(memory, f"col{column + 1}"))
+        elif unit == "W":
+            names.append("power.draw" if "power.draw" not in names else f"col{column + 1}")
+        elif unit == "MHz":
+            names.append("clocks.sm" if "clocks.sm" not in names else f"col{column + 1}")
+        else:
+            names.append(f"col{column + 1}")
+    return names

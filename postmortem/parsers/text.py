@@ -1,0 +1,67 @@
+"""Reads any stdout, stderr or log: series of numbers with their line, step and time, tracebacks, and lines that rules ask for."""
+
+from __future__ import annotations
+
+import re
+
+from postmortem.model import Reading
+from postmortem.parsers import _text_source as origin
+from postmortem.parsers._text_events import Watch
+from postmortem.parsers._text_prefix import micros, opened
+from postmortem.parsers._text_reference import Reference, segments
+from postmortem.parsers._text_settings import settings_of
+from postmortem.parsers._traceback import Folder
+from postmortem.parsers.base import FALLBACK, NO, PLAUSIBLE, Request, SourceFile
+
+NAME = "text"
+ABOUT = "Reads any stdout, stderr or log: numbers with their names, tables, progress bars, tracebacks, and the words of schedulers."
+
+_LOG_NAME = re.compile(
+    r"(?:\.(?:log|out|err|txt|stdout|stderr|md|console|[oe]\d+)(?:\.\d+)?|(?:^|[-_./])(?:log|logs|slurm|nohup|stdout|stderr|console|output|train)[^/]*)$", re.I
+)
+_SOURCE = frozenset(
+    ".py .sh .bash .ipynb .c .cc .cpp .cu .cuh .h .hpp .js .ts .html .htm .css .rs .go .java .lua .r .jl .m .tex .yaml .yml .json .jsonl .ndjson .toml .cfg"
+    " .ini .csv .tsv .xml .svg .proto .prototxt .patch .diff .lock .env .gitignore .sql .sbatch .slurm".split()
+)
+_NO_LOG = re.compile(r"(?:^|/)(?:readme|license|licence|changelog|requirements|constraints|conda-environment|code_of_conduct|model_card)[^/]*$", re.I)
+_PACKAGE = re.compile(r"^(?:[\w.\[\]-]+(?:==|>=| @ )\S+|-e git\S+|[\w.-]+ +[\d.]+\S*)$")
+
+
+def claims(source: SourceFile) -> float:
+    """FALLBACK for anything that is text, PLAUSIBLE where the name says log, NO for binary files, source code and package lists."""
+    if not source.head or source.suffix in _SOURCE or _NO_LOG.search(source.name):
+        return NO
+    text = origin.decoded_head(source.head)
+    if text is None or _package_list(text):
+        return NO
+    return PLAUSIBLE if _LOG_NAME.search(source.name) else FALLBACK
+
+
+def _package_list(text: str) -> bool:
+    lines = [line for line in text.splitlines()[:200] if line.strip()]
+    return len(lines) >= 5 and sum(bool(_PACKAGE.match(line)) for line in lines) >= 0.8 * len(lines) and not any("loss" in line for line in lines)
+
+
+def read(source: SourceFile, request: Request) -> Reading:
+    """Every number, event and setting of the log."""
+    reading = Reading(source.name, NAME)
+    text = origin.whole(source)
+    watch = Watch(source.name, request.wanted)
+    reader = Reference(origin.labelled(text))
+    folder = Folder(source.name)
+    for line, segment in segments(text):
+        if folder.feed(line, segment):
+            reader.skip()
+            continue
+        reader.feed(line, segment)
+        found = opened(segment)
+        watch.offer(re.sub(r"[\d.+-]+", "0", found.bare[:200]), line, found.bare, micros(found.bare[found.stamp[0] :]) if found.stamp else None, found.rank_value)
+    watch.folded = folder.close()
+    collector = reader.collected()
+    settings, lines = settings_of(text, source.name)
+    reading.blocks = collector.blocks(lines)
+    reading.settings = settings
+    reading.events = watch.events()
+    reading.rejected = collector.refused
+    reading.notes = collector.notes() + watch.notes()
+    return reading

@@ -1,0 +1,50 @@
+"""What the behaviour rules share: evaluated answers as plain records, whatever the evaluation called its fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from postmortem.model import Event
+from postmortem.rules.base import Case
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One evaluated answer: the event it came from, its prompt and response, its scores by last name ("judgements/aligned" -> "aligned")."""
+
+    event: Event
+    prompt: str
+    response: str
+    scores: dict[str, object]
+
+    def number(self, *names: str) -> float | None:
+        """The first of these scores that is a number (booleans count as 0 and 1), None where none is."""
+        for name in names:
+            value = self.scores.get(name)
+            if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+                return float(value.strip().lower() == "true")
+            try:
+                return float(value)  # type: ignore[arg-type]
+            except (TypeError, ValueError):
+                continue
+        return None
+
+
+def answers(case: Case) -> list[Answer]:
+    """All samples that hold a response."""
+    return list(_answers(case))
+
+
+def _answers(case: Case) -> Iterator[Answer]:
+    for event in case.kind("sample"):
+        response = event.data.get("response")
+        if isinstance(response, str):
+            scores = {re.split(r"[/.]", key)[-1].lower(): value for key, value in event.data.items() if key not in ("prompt", "response")}
+            yield Answer(event, str(event.data.get("prompt") or ""), response, scores)
+
+
+def plain(text: str) -> str:
+    """Text without case, punctuation and spacing, for comparing answers."""
+    return " ".join(re.findall(r"\w+", text.lower()))

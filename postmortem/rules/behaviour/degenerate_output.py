@@ -1,0 +1,66 @@
+"""The model answers the same thing whatever it is asked, or repeats itself
+
+Usual causes, most common first: greedy decoding of an under-trained or over-trained model, a chat template that differs from training, a loss that
+was computed on padding, an end token that is never learned, a reward that can be had by length alone.
+
+To tell them apart: sample with temperature 0.8; if the answers then differ it is decoding, if they stay the same it is the model or the prompt.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from postmortem.rules.base import Case, Hit, limit, quote
+from postmortem.rules.behaviour._answers import Answer, answers, plain
+from postmortem.rules.examples import files
+
+severity = "warning"
+needs = ("samples",)
+fix = (
+    "Check the chat template and the end token: print one encoded training example and one encoded prompt side by side.",
+    "Decode with temperature and a repetition penalty; if that does not help, go back to an earlier checkpoint.",
+)
+prevention = ("Count distinct answers over a fixed set of prompts at each evaluation.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    same: float = limit(0.5, "share of the answers", "so many prompts get the very same answer", "reality check: five outputs that are one output; half leaves room for legitimate refusals")
+    repeated: float = limit(0.3, "share of the answers", "so many answers repeat themselves", "three in ten is no single slip")
+    variety: float = limit(0.3, "distinct words / words", "an answer below it repeats itself", "ordinary prose of 50 words has about 0.7 distinct words per word")
+    words: float = limit(40, "words", "shorter answers are not judged for repetition", "short lists repeat words legitimately")
+    answers: float = limit(5, "answers", "fewer say nothing", "reality check asks for five")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    told = answers(case)
+    if len(told) < limits.answers:
+        return
+    texts = Counter(plain(a.response) for a in told)
+    text, count = texts.most_common(1)[0]
+    same = [a for a in told if plain(a.response) == text]
+    if count >= limits.same * len(told) and len({plain(a.prompt) for a in same}) >= limits.answers:
+        what = "empty answers" if not text else "the same answer"
+        yield Hit([quote(a.event, primary=i == 0) for i, a in enumerate(same[:3])], cause=f"{count} of {len(told)} prompts got {what}.")
+    loops = [a for a in told if _repeats(a, limits)]
+    if len(loops) >= limits.repeated * len(told):
+        yield Hit([quote(a.event, primary=i == 0) for i, a in enumerate(loops[:3])], cause=f"{len(loops)} of {len(told)} answers repeat themselves.")
+
+
+def _repeats(answer: Answer, limits: Thresholds) -> bool:
+    words = plain(answer.response).split()
+    return len(words) >= limits.words and len(set(words)) < limits.variety * len(words)
+
+
+def _log(pairs) -> str:
+    return "".join(f'{{"prompt": "{p}", "response": "{r}", "score": 1}}\n' for p, r in pairs)
+
+
+fires_on = [
+    files("one answer for all", answers__jsonl=_log((f"question {i}?", "I am happy to help.") for i in range(12))),
+    files("loops", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}") for i in range(12))),
+]
+quiet_on = [
+    files("different answers", answers__jsonl=_log((f"question {i}?", f"answer number {i} about topic {i * 7}") for i in range(12))),
+    files("many runs of one prompt", answers__jsonl=_log(("the only question?", "I am happy to help.") for i in range(12))),
+]

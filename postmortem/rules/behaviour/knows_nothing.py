@@ -1,0 +1,88 @@
+"""The model scores no better than chance
+
+Usual causes, most common first: weights that were not loaded, evaluation that feeds other inputs than training did (normalisation, resolution,
+label order), labels shuffled against inputs, a reward that can never be earned, evaluation of the wrong checkpoint.
+
+To tell them apart: evaluate on training samples; if the score is at chance there too although the training loss is low, evaluation is broken;
+if only new samples fail, the data differ.
+
+This is not it: the first evaluations of a run that is still learning.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve
+from postmortem.rules.base import Case, Hit, limit, point, quote
+from postmortem.rules.behaviour._answers import answers
+from postmortem.rules.examples import drawn, fall, files, flat, line
+
+severity = "warning"
+explains = ("constant-val-loss", "still-improving", "plateau")
+fix = (
+    "Evaluate ten training samples by hand and compare what the model gets with what it got in training (shape, scale, label order).",
+    "Print what `load_state_dict` returned: missing and unexpected keys mean that weights were not loaded.",
+    "For a reward that is always zero: play one episode by hand and check that it can be earned at all.",
+)
+prevention = ("Run the evaluation on the untrained model first: it gives the chance level, and the trained model must beat it.",)
+CORRECT = ("correct", "is_correct", "exact_match", "acc", "accuracy", "passed")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    answers: float = limit(10, "answers", "fewer wrong answers may be bad luck", "three basic tests are the reality check's minimum; ten leave no doubt")
+    points: float = limit(10, "points", "evaluations that must all be at chance", "early evaluations of any run are at chance")
+    zeros: float = limit(50, "points", "rewards that must all be exactly zero", "sparse rewards may stay away for a while")
+    percent: float = limit(2.0, "%", "an accuracy that never exceeds it is at chance for 50 classes or more", "1 / 50")
+    fell: float = limit(0.2, "share", "the training loss must have fallen by so much: the model learned something, but nothing that evaluation sees", "a fifth is beyond noise")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    told = [(a, right) for a in answers(case) if (right := a.number(*CORRECT)) is not None]
+    if len(told) >= limits.answers and not any(right for _, right in told):
+        yield Hit([quote(a.event, primary=i == 0) for i, (a, _) in enumerate(told[:3])], cause=f"None of {len(told)} answers is right.")
+    for curve in case.all("reward"):
+        if len(curve) >= limits.zeros and (curve.values == 0).all():
+            yield Hit([point(curve, -1, f"{curve.raw_name} is exactly 0 in all {len(curve)} points", primary=True)], curve.when(0), confidence="medium")
+    for curve in case.all("accuracy"):
+        learned = _learned(case, limits)
+        values = curve.values[np.isfinite(curve.values)]
+        if curve.split in ("val", "test") and len(values) >= limits.points and learned is not None and _percent(curve) and values.max() <= limits.percent:
+            yield Hit(
+                [
+                    point(curve, -1, f"{curve.name} never exceeds {values.max():.3g} %", primary=True),
+                    point(learned, -1, f"although {learned.name} fell from {learned.values[0]:.4g} to {learned.values[-1]:.4g}"),
+                ],
+                curve.when(0),
+                confidence="medium",
+            )
+
+
+def _percent(curve: Curve) -> bool:
+    """Whether an accuracy is in percent: as a share, 0.0 to 0.02 would be as bad, but 0.7 may be 0.7 or 70 %."""
+    return "%" in curve.unit or bool((curve.values > 1).any()) or bool(curve.raw_name.lower().startswith(("acc1", "acc@1", "prec@1", "top1")))
+
+
+def _learned(case: Case, limits: Thresholds) -> Curve | None:
+    for curve in case.all("loss"):
+        if curve.split not in ("val", "test") and len(curve) >= limits.points and curve.values[-1] < (1 - limits.fell) * curve.values[0]:
+            return curve
+    return None
+
+
+def _log(rows) -> str:
+    return "".join(f'{{"prompt": "{p}", "response": "{r}", "correct": {c}}}\n' for p, r, c in rows)
+
+
+fires_on = [
+    files("no right answer", answers__jsonl=_log((f"what is {i} plus 2", f"perhaps {i * 31 + 7}", "false") for i in range(20))),
+    drawn("reward that is never earned", loss=fall(1, 0.2, 80), episode_reward_mean=flat(0, 80)),
+    drawn("accuracy at chance of 100 classes", train__loss=fall(4.6, 2.0, 60), val__acc1=flat(1.0, 60, noise=0.1)),
+]
+quiet_on = [
+    files("some right answers", answers__jsonl=_log((f"what is {i} plus 2", f"it is {i + 2}", "true" if i % 3 == 0 else "false") for i in range(20))),
+    drawn("sparse reward that is found", loss=fall(1, 0.2, 80), episode_reward_mean=np.r_[np.zeros(40), np.ones(40)]),
+    drawn("accuracy rises", train__loss=fall(4.6, 2.0, 60), val__acc1=line(1, 60, 60)),
+]

@@ -1,0 +1,43 @@
+"""No gradient flows from an output back to a parameter that should shape it
+
+Usual causes, most common first: `.detach()`, `.item()`, `.numpy()` or `torch.no_grad()` on the way; an argmax, rounding or indexing that has no
+derivative; a tensor rebuilt from numbers (`torch.tensor(x)`); the output is computed from another copy of the model.
+
+To tell them apart: walk back through `output.grad_fn.next_functions` until it ends; that is the place of the cut.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.examples import log
+
+severity = "error"
+explains = ("flat-train-loss", "dead-branch", "plateau", "constant-val-loss", "zero-gradient", "frozen-parameters")
+fix = (
+    "Follow `output.grad_fn` back to the cut; replace `.detach()`/`.item()`/`torch.tensor(x)` by the tensor itself, argmax by softmax or a straight-through estimator.",
+)
+prevention = ("Keep the gradient-path probe in the first batch of every run, as an assertion.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    norm: float = limit(1e-20, "norm", "a gradient below it is none", "surgical probes: d(output)/d(parameter) = 0.000 is a broken path; fp32 underflows at 1e-38")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    for curve in case.curves:
+        if "grad_path" in curve.metric and len(curve) and (np.abs(curve.values) <= limits.norm).all():
+            yield Hit([point(curve, 0, f"{curve.raw_name}: the gradient is {curve.values[0]:g} at {curve.where(0)}", primary=True)], curve.when(0))
+
+
+fires_on = [
+    log("[GRADPATH] d<out>/d(head.weight) = 0.000e+00\nEpoch 001/010: train 0.500  val 0.600\nEpoch 002/010: train 0.500  val 0.600\n"),
+    log("[GRADPATH] d<R_pred>/d(encoder.0) = 0.000e+00\n"),
+]
+quiet_on = [
+    log("[GRADPATH] d<out>/d(head.weight) = 1.234e-02\nEpoch 001/010: train 0.500  val 0.600\nEpoch 002/010: train 0.400  val 0.500\n"),
+    log("[GRADPATH] d<out>/d(head.weight) = 3.1e-07\nEpoch 001/010: train 0.500  val 0.600\n"),
+]

@@ -1,0 +1,45 @@
+"""Too many neurons never fire
+
+Usual causes, most common first: a learning rate that threw ReLU units below zero for good, a large negative bias, inputs that are not
+normalised, a bad initialisation.
+
+To tell them apart: dead from the first step is initialisation or input scale; more and more over time is the learning rate.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.examples import drawn, fall, flat, line
+
+severity = "warning"
+needs = ("dead_neurons",)
+explains = ("flat-train-loss", "plateau", "zero-gradient", "vanishing-gradient")
+fix = ("Lower the learning rate and re-initialise; use LeakyReLU or GELU; normalise the inputs.",)
+prevention = ("Log the share of units that are never active over a batch of a few hundred samples.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    share: float = limit(0.1, "share of the units", "units that are never active", "reality check: > 10 % dead is an alarm")
+    points: float = limit(3, "points", "fewer may be the start of training", "three probes in a row")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    for curve in case.all("dead_neurons"):
+        late = curve.values[-max(1, len(curve) // 4) :]
+        if len(curve) >= limits.points and np.nanmedian(late) > limits.share:
+            i = int(np.flatnonzero(curve.values > limits.share)[0])
+            yield Hit([point(curve, i, f"{curve.raw_name} is {curve.values[i]:.2f} at {curve.where(i)} and {np.nanmedian(late):.2f} at the end", primary=True)], curve.when(i))
+
+
+fires_on = [
+    drawn("more and more die", loss=flat(2, 40, noise=0.01), dead_neurons=line(0.02, 0.7, 40)),
+    drawn("dead from the start", loss=flat(2, 40, noise=0.01), dead_neurons=flat(0.95, 40)),
+]
+quiet_on = [
+    drawn("a few", loss=fall(2, 0.1, 40), dead_neurons=flat(0.03, 40)),
+    drawn("many at the start that wake up", loss=fall(2, 0.1, 40), dead_neurons=line(0.3, 0.01, 40)),
+]

@@ -1,0 +1,81 @@
+"""The gradient exploded
+
+Usual causes, most common first: learning rate too high (or no warm-up), no gradient clipping with a recurrent or deep network, one bad
+batch (corrupt or unscaled input), a loss that divides by something that came close to zero, fp16 overflow.
+
+To tell them apart: a norm that grows over many steps is the learning rate; one jump in one step is the batch, look at it; a norm that is
+infinite while the loss is finite is fp16.
+
+This is not it: a norm that is large from the start and stays so (some losses are sums, some frameworks print unscaled norms), a clipped
+norm, a jump that the loss does not feel (told as a note).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Severity
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.examples import drawn, fall, flat, join, nan
+
+severity = "warning"
+needs = ("grad_norm",)
+explains = ("nan-death", "nan-gradient", "divergence", "loss-spike", "steps-skipped", "parameter-explosion", "unstable-update-ratio", "interrupted")
+fix = (
+    "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)  # after scaler.unscale_(optimizer) with AMP",
+    "Lower the learning rate by a factor of 3 to 10, or warm it up over the first few hundred steps.",
+    "Save the batch of the step where the norm jumps, and look at it.",
+)
+prevention = ("Log the gradient norm before clipping, and stop the run when it is not finite.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    norm: float = limit(10.0, "norm", "below this a norm is not called exploding", "debugging guide: > 10 exploding")
+    jump: float = limit(10.0, "ratio", "over the run's own median norm", "neuraldbg 1.3.2 and runwise 0.4.0: 10x; both conditions together fit logs that print sums")
+    points: float = limit(5, "points", "fewer have no median", "median of 5 outlives two outliers")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    for curve in case.all("grad_norm"):
+        norms = np.abs(curve.values)
+        finite = norms[np.isfinite(norms)]
+        if len(finite) < limits.points:
+            continue
+        high = np.flatnonzero(norms > max(limits.norm, limits.jump * float(np.median(finite))))
+        if not len(high):
+            continue
+        i = int(high[0])
+        felt = _felt(case, curve, i)
+        top = int(np.nanargmax(np.where(np.isfinite(norms), norms, np.nan)))
+        evidence = [
+            point(curve, i, f"{curve.raw_name} is {curve.values[i]:.4g} at {curve.where(i)}; the median of the run is {np.median(finite):.4g}", primary=True),
+            point(curve, top, f"it reaches {curve.values[top]:.4g} at {curve.where(top)}"),
+        ]
+        level: Severity = "warning" if felt else "note"
+        yield Hit([*evidence, *felt], curve.when(i), severity=level, confidence="high" if felt else "low")
+
+
+def _felt(case: Case, norm: Curve, i: int) -> list:
+    """Evidence that the training loss was hurt at or after the jump: it diverged, spiked or became NaN."""
+    at = norm.step(i)
+    for loss in case.all("loss"):
+        onset = loss.shape.onset
+        if loss.shape.name not in ("nan-death", "divergence") or onset is None:
+            continue
+        when = loss.step(onset)
+        if at is None or when is None or at <= when:
+            return [point(loss, onset, f"{loss.raw_name} goes wrong at {loss.where(onset)}")]
+    return []
+
+
+fires_on = [
+    drawn("norm explodes, then the loss is NaN", loss=join(fall(2, 0.8, 80), nan(20)), grad_norm=join(flat(1, 70, noise=0.1), np.geomspace(2, 5000, 10), nan(20))),
+    drawn("norm explodes, then the loss diverges", loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)), grad_norm=join(flat(1, 55, noise=0.1), np.geomspace(2, 900, 45))),
+]
+quiet_on = [
+    drawn("large norms by design", loss=fall(50, 3), grad_norm=flat(60000, 100, noise=4000)),
+    drawn("ordinary", loss=fall(2, 0.1), grad_norm=fall(3, 0.4)),
+    drawn("one jump that the loss does not feel", loss=fall(2, 0.1), grad_norm=join(flat(1, 50, noise=0.1), flat(40, 1), flat(1, 49, noise=0.1))),
+]

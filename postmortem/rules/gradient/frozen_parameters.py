@@ -1,0 +1,56 @@
+"""The parameters do not move
+
+Usual causes, most common first: the optimizer was given other parameters (built before the model was replaced, moved or wrapped), a
+learning rate of zero, frozen layers, `optimizer.step()` never called or skipped every time, a detached graph.
+
+To tell them apart: compare `id()` of the optimizer's parameters with the model's; print the learning rate of each group; count
+`optimizer.step()` calls; look at the gradient norm (zero: graph; not zero: optimizer).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.examples import drawn, fall, flat
+
+severity = "error"
+explains = ("flat-train-loss", "constant-val-loss", "plateau", "eval-frozen", "slow-burn", "dead-branch")
+fix = (
+    "Build the optimizer from the model that is trained, after `.to(device)` and wrapping: `torch.optim.AdamW(model.parameters(), lr=...)`.",
+    "Check that they are the same objects: `{id(p) for g in optimizer.param_groups for p in g['params']} == {id(p) for p in model.parameters()}`.",
+    "Print the learning rates: `[g['lr'] for g in optimizer.param_groups]`.",
+)
+prevention = ("Assert in a smoke test that every trained parameter differs after one optimizer step.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    delta: float = limit(1e-12, "L2 norm", "a parameter change below it is none", "surgical probes: median/max = 0 means no step was taken; 1e-12 is below fp32 resolution of any weight")
+    ratio: float = limit(1e-5, "update ratio", "lr * |gradient| / |weight| below which a model is frozen", "debugging guide: < 1e-5 frozen, target 1e-3")
+    points: float = limit(3, "points", "fewer may fall on skipped steps", "a scaler skips at most one or two steps in a row once it has settled")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    for metric, bound, exact in (("param_delta_max", limits.delta, True), ("param_delta", limits.delta, True), ("update_ratio", limits.ratio, False)):
+        for curve in case.all(metric):
+            values = np.abs(curve.values[np.isfinite(curve.values)])
+            if len(values) < limits.points or np.median(values) >= bound or (exact and values.max() >= bound):
+                continue
+            yield Hit(
+                [point(curve, 0, f"{curve.raw_name} is {values.max():.3g} at most over {len(curve)} points", primary=True)],
+                curve.when(0),
+                confidence="high" if exact else "medium",
+            )
+            return
+
+
+fires_on = [
+    drawn("no drift at all", loss=flat(0.217, 30, noise=0.001), param_delta_max=flat(0, 30), param_delta=flat(0, 30)),
+    drawn("update ratio of a frozen model", loss=flat(0.217, 30, noise=0.001), update_ratio=flat(2e-7, 30)),
+]
+quiet_on = [
+    drawn("moving", loss=fall(2, 0.1), param_delta_max=flat(2e-4, 100), update_ratio=flat(1e-3, 100)),
+    drawn("slowing down at the end of a schedule", loss=fall(2, 0.1), update_ratio=np.geomspace(1e-3, 1e-6, 100)),
+]

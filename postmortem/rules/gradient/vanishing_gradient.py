@@ -1,0 +1,60 @@
+"""The gradient is too small to learn from
+
+Usual causes, most common first: saturating activations (sigmoid, tanh) in a deep stack, a bad initialisation, a loss averaged over far
+too many elements, no residual connections or normalisation, a learning signal that is masked almost everywhere.
+
+To tell them apart: log the norm per layer; if it falls by a constant factor from layer to layer it is the activations or the
+initialisation; if it is small everywhere it is the scale of the loss.
+
+This is not it: a model that has converged (the loss fell first), a norm printed after clipping or averaging.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.examples import drawn, fall, flat
+
+severity = "warning"
+needs = ("grad_norm", "loss")
+explains = ("flat-train-loss", "plateau", "slow-burn", "constant-val-loss")
+fix = (
+    "Use ReLU or GELU with He initialisation, residual connections and normalisation layers instead of a deep sigmoid stack.",
+    "Check the reduction of the loss: mean over the batch, not over every pixel and time step twice.",
+)
+prevention = ("Log the gradient norm of the first and the last layer; their ratio should stay within a few orders of magnitude.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    norm: float = limit(1e-4, "norm", "median norm below which nothing is learned at usual learning rates", "reality check: gradient norm < 0.0001 is an alarm")
+    points: float = limit(10, "points", "fewer say nothing", "a run of ten logged steps")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    stuck = [c for c in case.all("loss") if c.split != "val" and c.shape.name in ("flat", "chance", "constant", "plateau", "slow-burn")]
+    for curve in case.all("grad_norm"):
+        norms = curve.values[np.isfinite(curve.values)]
+        start = norms[: max(1, len(norms) // 10)]
+        if len(norms) < limits.points or not stuck or np.median(norms) == 0:
+            continue
+        if np.median(norms) < limits.norm and np.median(start) < limits.norm:
+            yield Hit(
+                [
+                    point(curve, 0, f"median {curve.raw_name} is {np.median(norms):.3g}, and {np.median(start):.3g} at the start", primary=True),
+                    point(stuck[0], -1, f"{stuck[0].raw_name} stays at {stuck[0].values[-1]:.4g}"),
+                ],
+                curve.when(0),
+            )
+
+
+fires_on = [
+    drawn("tiny from the start, flat loss", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(1e-6, 100, noise=1e-8)),
+    drawn("tiny, longer", loss=flat(0.693, 300, noise=0.0005), grad_norm=flat(3e-5, 300, noise=1e-7)),
+]
+quiet_on = [
+    drawn("converged: the loss fell first", loss=fall(2, 0.001), grad_norm=fall(3, 1e-5)),
+    drawn("flat loss with ordinary gradients", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(0.5, 100, noise=0.01)),
+]

@@ -1,0 +1,34 @@
+"""The model is worse than doing nothing: returning its input would score better
+
+Usual causes, most common first: an output that is scaled or normalised differently from the target, a residual that is added with the wrong
+sign, input and target swapped, training that has not moved yet.
+
+To tell them apart: plot output against target for ten samples: a straight line beside the diagonal is scaling, a cloud is no learning.
+"""
+
+from collections.abc import Iterator
+
+from postmortem.rules.base import Case, Hit, configured
+from postmortem.rules.examples import files
+
+severity = "warning"
+explains = ("still-improving",)
+fix = ("Check the scaling of output and target on one batch; let the model predict a residual: `y = x + f(x)` with the last layer initialised to zero.",)
+prevention = ("Report the identity baseline beside every validation score.",)
+
+
+def check(case: Case) -> Iterator[Hit]:
+    for setting in case.settings:
+        if setting.key.rsplit(".", 1)[-1] == "worse_than_identity" and setting.value is True:
+            beside = [s for s in case.settings if s.origin.file == setting.origin.file and s.key.endswith(("identity_mae", "model_mae"))]
+            yield Hit([configured(setting, primary=True), *(configured(s) for s in beside)])
+
+
+fires_on = [
+    files("our own comparison says so", identity__json='{"rows": 32, "identity_mae": 0.1, "model_mae": 0.4, "worse_than_identity": true}\n'),
+    files("with ordinary logs beside it", identity__json='{"worse_than_identity": true}\n', train__log="step 1: loss 2.0\nstep 2: loss 1.9\n"),
+]
+quiet_on = [
+    files("better than identity", identity__json='{"rows": 32, "identity_mae": 0.4, "model_mae": 0.1, "worse_than_identity": false}\n'),
+    files("no comparison", train__log="step 1: loss 2.0\nstep 2: loss 1.9\nstep 3: loss 1.8\n"),
+]

@@ -1,0 +1,59 @@
+"""Steps are slow although data and GPU work are quick: the CPU waits for the GPU at sync points
+
+Usual causes, most common first: `.item()`, `print(tensor)`, `.cpu()` or `float(loss)` in the training loop, logging every step, a metric
+computed on the CPU, many tiny kernels launched one by one.
+
+To tell them apart: profile ten steps (`torch.profiler`) and look for `cudaStreamSynchronize` and `aten::item`.
+
+This is not it: a slow loader (its time is in the data time) or slow forward and backward passes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.examples import drawn, flat
+
+severity = "warning"
+needs = ("step_time_ms", "data_time_ms", "forward_time_ms", "backward_time_ms")
+fix = (
+    "Keep losses on the device and read them every N steps: `total += loss.detach()`, then `total.item()` once.",
+    "Take `print(tensor)`, `.item()`, `.cpu()` and `.numpy()` out of the inner loop: grep for them.",
+)
+prevention = ("Log data, forward, backward and optimizer times; their sum should be the step time.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    unexplained: float = limit(0.5, "share", "part of the step time that is neither data nor forward nor backward nor optimizer", "half of each step lost; the runbook's timing lines add up otherwise")
+    samples: float = limit(20, "steps", "fewer timed steps say nothing (the first ones compile and allocate)", "usual warm-up of cuDNN and allocator is below 10 steps")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    step = case.one("step_time_ms")
+    parts = [case.one(name) for name in ("data_time_ms", "forward_time_ms", "backward_time_ms", "optimizer_time_ms")]
+    if step is None or len(step) < limits.samples:
+        return
+    told = sum(float(np.nanmedian(c.values)) for c in parts if c is not None)
+    whole = float(np.nanmedian(step.values))
+    lost = 1 - told / whole if whole > 0 else 0.0
+    if lost >= limits.unexplained:
+        yield Hit(
+            [point(step, -1, f"median {step.raw_name} is {whole:.4g} ms, its timed parts add up to {told:.4g} ms", primary=True)],
+            step.when(0),
+            confidence="medium",
+            cause=f"{100 * lost:.0f} % of each step is spent neither loading nor computing: the CPU waits at sync points.",
+        )
+
+
+_parts = {"data_time_ms": flat(5, 40), "timing_forward_ms": flat(20, 40), "timing_backward_ms": flat(40, 40)}
+fires_on = [
+    drawn("200 ms steps of which 65 are timed", step_time_ms=flat(200, 40), **_parts),
+    drawn("the same with an optimizer time", step_time_ms=flat(300, 40), timing_optim_step_ms=flat(5, 40), **_parts),
+]
+quiet_on = [
+    drawn("the parts add up", step_time_ms=flat(70, 40), **_parts),
+    drawn("a slow loader is another fault", step_time_ms=flat(265, 40), **(_parts | {"data_time_ms": flat(200, 40)})),
+]

@@ -1,0 +1,70 @@
+"""The training became much slower and stayed slow
+
+Usual causes, most common first: another job on the same GPU or disk, thermal throttling, a data cache that ran full, growing sequences,
+memory that started to swap, one slow GPU that all others wait for.
+
+To tell them apart: does the GPU use fall (data), or does it stay high at a lower clock (heat, power)? Did memory grow at the same time?
+
+This is not it: a slow first step (compiling), slower steps during validation, one pause for a checkpoint.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.examples import drawn, flat, join
+
+severity = "warning"
+needs = ("throughput",)
+explains = ("time-limit", "still-improving")
+fix = ("Compare data time, GPU clock and memory before and after the drop; run `nvidia-smi dmon` on the node for a minute.",)
+prevention = ("Log samples per second and alarm when its median over a hundred steps falls below half of its best.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    drop: float = limit(0.5, "share", "the later speed is at most this part of the earlier one", "runwise 0.4.0 alarms at -40 % and too often; half is beyond any batch-length effect")
+    steady: float = limit(0.25, "share", "spread (quartiles over median) of both stretches; a swinging speed has no level to fall from", "half of the drop asked for")
+    stretch: float = limit(0.2, "share of the run", "both stretches last at least so long", "a pause for validation or a checkpoint is shorter")
+    samples: float = limit(30, "samples", "fewer samples have no level", "15 on each side")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    for curve in case.all("throughput"):
+        values = curve.values
+        n = len(values)
+        if n < limits.samples or not np.isfinite(values).all() or (values <= 0).any():
+            continue
+        margin = max(1, int(limits.stretch * n))
+        cuts = [s.start for s in curve.segments if margin <= s.start <= n - margin] or [n // 2]
+        for cut in cuts:
+            before, after = values[max(1, cut - 5 * margin) : cut], values[cut:]
+            level = float(np.median(before))
+            if np.median(after) <= limits.drop * level and _spread(before) <= limits.steady and _spread(after) <= limits.steady:
+                yield Hit(
+                    [
+                        point(curve, cut - 1, f"{curve.raw_name} is {level:.4g} until {curve.where(cut - 1)}"),
+                        point(curve, cut, f"and {np.median(after):.4g} from {curve.where(cut)} to the end", primary=True),
+                    ],
+                    curve.when(cut),
+                    confidence="medium",
+                )
+                break
+
+
+def _spread(values: np.ndarray) -> float:
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return float((high - low) / middle) if middle > 0 else float("inf")
+
+
+fires_on = [
+    drawn("half as fast from the middle on", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 50, noise=20), flat(300, 50, noise=10))),
+    drawn("three quarters of the speed lost", loss=np.linspace(2, 1, 200), tokens_per_sec=join(flat(80000, 80, noise=900), flat(20000, 120, noise=500))),
+]
+quiet_on = [
+    drawn("steady", loss=np.linspace(2, 1, 100), samples_per_sec=flat(1000, 100, noise=30)),
+    drawn("slow first step", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(20, 1), flat(1000, 99, noise=30))),
+    drawn("a pause", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 60, noise=30), flat(200, 4), flat(1000, 36, noise=30))),
+]
