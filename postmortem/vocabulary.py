@@ -57,6 +57,12 @@ def _split_words() -> dict[str, Split]:
     return {word: split for split, words in data()["split"].items() for word in words}
 
 
+@functools.cache
+def _setting_prefix() -> re.Pattern[str]:
+    """"config/lr" is a setting; "params norm" is not."""
+    return re.compile(rf"(?i)(?:{'|'.join(data()['setting']['prefixes'])})[/.]")
+
+
 def tokens(name: str) -> list[str]:
     """A name as lower-case words: "TrainIterStats/avg_loss" -> ["train", "iter", "stats", "avg", "loss"]."""
     return [part.lower() for chunk in _SEPARATORS.split(name) if chunk for part in _CAMEL.split(chunk) if part]
@@ -66,7 +72,7 @@ def tokens(name: str) -> list[str]:
 def lookup(raw_name: str, split: Split | None = None, file: str = "") -> Word:
     """What a raw name means. A split that the parser knew wins over the name, the name over the folder of the file."""
     words = tokens(raw_name[:400])
-    if words and words[0] in data()["setting"]["prefixes"]:
+    if _setting_prefix().match(raw_name):
         return Word(raw_name, split, kind="setting")
     split_words = _split_words()
     said = next((split_words[word] for word in words if word in split_words), None)

@@ -21,12 +21,13 @@ SIGNIFICANT = 5.0  # widths of the trend's noise: the best of twenty medians of 
 DIVERGED = 0.25  # a loss has diverged when it ends above its start by this share of its level and by half of what it had gained
 TURNED = 0.15  # a turn takes back this share of what was gained
 LOST = 0.7  # a score is forgotten when this share of what it had reached is gone
+GOOD = 0.2  # ... and it had reached more than this share of its best above where it fell to
 SWING_BEFORE_TREND = 2.0  # swings more than this often the size of a rise make it part of the swinging
 FLAT = 0.02  # a curve whose trend stays within this share of its level has not moved ...
 CREEP = 0.0025  # ... unless it creeps down in a straight line by more than this share
 SLOW = 0.05  # a straight fall by less than this share of its level is a slow burn
 STRAIGHT = 0.25  # greatest distance from the straight line, as a share of the fall: an exponential over one time constant has 0.12
-SPIKE_OVER_USUAL = 4.0  # a spike is this often the usual deviation from the trend
+SPIKE_OVER_USUAL = 6.0  # a spike is this often the usual deviation from the trend
 DWARFS = 1.5  # swings this often the size of the trend dwarf it
 STRUCTURED = 6.0  # swings of white noise spread 3.3 noise widths (5 to 95 %); twice that is a movement
 INSTANT = 0.04  # an instant drop is over within this share of the run (or within two points)
@@ -120,7 +121,7 @@ def _forgetting(seen: Look, _: Sequence[Segment]) -> int | None:
     reached = base - seen.best
     tail = seen.trend[-max(2, seen.m // 10) :]
     gone = float(np.min(tail)) - seen.best
-    if reached > SIGNIFICANT * blur(seen) and gone > LOST * reached and gone > seen.swing / SWING_BEFORE_TREND:
+    if reached > max(SIGNIFICANT * blur(seen), GOOD * abs(seen.best)) and gone > LOST * reached and gone > seen.swing / SWING_BEFORE_TREND:
         return _after_best(seen, seen.best + 0.5 * gone)
     return None
 
@@ -150,7 +151,7 @@ def _turn(seen: Look, _: Sequence[Segment]) -> int | None:
 
 def _oscillation(seen: Look, _: Sequence[Segment]) -> int | None:
     """Swings, again and again, that dwarf the trend."""
-    large = seen.swing > DWARFS * max(abs(seen.gain), seen.drop / 2)
+    large = seen.swing > DWARFS * max(abs(seen.lift), seen.drop / 2)
     told = seen.swing > STRUCTURED * seen.noise or seen.swing > 0.5 * _scale(seen)
     return seen.m // 2 if large and told and seen.turns >= SHORT and seen.swing > FLAT * _scale(seen) else None
 
@@ -224,6 +225,8 @@ def _warm_up(seen: Look, segments: Sequence[Segment]) -> int | None:
     hump = early and seen.worst - seen.start > max(HUMP * seen.drop, SIGNIFICANT * blur(seen))
     if hump:
         return seen.at_worst
+    if seen.drop <= 4 * SIGNIFICANT * blur(seen):
+        return None
     waits = int(np.argmax(seen.trend < seen.start - max(HUMP * seen.drop, 3 * blur(seen))))
     falls = seen.trend[waits] - float(np.min(seen.trend[waits : waits + max(2, waits)]))
     return waits if WARM_UP * seen.m <= waits and waits >= 3 and falls > 2 * HUMP * seen.drop else None

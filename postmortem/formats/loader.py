@@ -18,10 +18,12 @@ HERE = Path(__file__).parent
 # What a regex may call by name, as in (?P<loss>(?&number)); the notation is Perl's for "the group of that name".
 WORDS = {
     "number": r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?i:nan(?:\(ind\))?|inf(?:inity)?)",
+    "flag": r"(?i:true|false)",
     "integer": r"\d{1,3}(?:,\d{3})+|\d+",
     "clock": r"(?:\d+\s?d(?:ays?)?[,:\s]\s*)?\d+:\d{2}(?::\d{2})?(?:[.,]\d+)?",
     "time": r"\d{4}[-/]\d{2}[-/]\d{2}[T _]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?(?:Z|[+-]\d{2}:?\d{2})?",
 }
+_QUOTE = re.compile(r"\{(\w+)\}")
 _CALL = re.compile(r"\(\?&(\w+)\)")
 
 ROLES = ("step", "epoch", "total", "rank", "time", "split")
@@ -41,9 +43,11 @@ class Pattern:
     """One line shape of a dialect.
 
     regex    compiled verbose, used with `search` on one line (ANSI codes and rank prefixes already taken off).
-             Groups named in ROLES are roles; every other named group is a value, its raw name is names.get(group, group)
+             Groups named in ROLES are roles; every other named group is a value, its raw name is names.get(group, group).
+             A raw name may quote another group, as in "grad_path/{path}"; that group is then a word and no value
     pair     for lines with any number of names: a regex with the groups `name` and `value`, found again and again in
-             what `regex` matched, except where a group of `regex` already stands; None: only the groups of `regex` count
+             what `regex` matched, except where a group of `regex` already stands; None: only the groups of `regex` count.
+             names["*"] rewrites all those names, as in "grad_norm_{name}"
     split    the split of all values of the line, unless the group `split` says it; None: not said (the name may say it)
     literal  a text that every matching line holds, for a fast look before the regex is tried; "" is none
     header   gives step, epoch and split for the lines after it
@@ -65,15 +69,20 @@ class Pattern:
     def pair(self) -> re.Pattern[str] | None:
         return compiled(self.pair_source) if self.pair_source else None
 
+    @functools.cached_property
+    def _quoted(self) -> frozenset[str]:
+        return frozenset(group for name in self.names.values() for group in _QUOTE.findall(name))
+
     def read(self, line: str) -> list[Field] | None:
         """What stands in the line, from left to right; None: the pattern does not match it."""
         match = self.regex.search(line) if self.literal in line else None
         if match is None:
             return None
+        texts = match.groupdict()
         found = [
-            Field(group if group in ROLES else self.names.get(group, group), *match.span(group), group in ROLES)
-            for group, text in match.groupdict().items()
-            if text is not None
+            Field(group if group in ROLES else self.raw_name(group, texts), *match.span(group), group in ROLES)
+            for group, text in texts.items()
+            if text is not None and group not in self._quoted
         ]
         if self.pair is not None:
             taken = [(one.start, one.end) for one in found]
@@ -81,13 +90,21 @@ class Pattern:
                 start, end = more.span("value")
                 if not any(start < there_end and there_start < end for there_start, there_end in taken):
                     name = more["name"].strip()
-                    found.append(Field(self.names.get(name, name), start, end, False))
+                    rule = name if name in self.names else "*"
+                    found.append(Field(self.raw_name(rule, {"name": name}, name), start, end, False))
         return sorted(found, key=lambda one: one.start)
+
+    def raw_name(self, group: str, texts: Mapping[str, str | None], default: str = "") -> str:
+        """The raw name of a group, with the groups put in that it quotes."""
+        return _QUOTE.sub(lambda quote: (texts.get(quote[1]) or "").strip(), self.names.get(group, default or group))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A line in the dialect's format, the pattern that reads it, and what it must yield."""
+    """A line in the dialect's format, the pattern that reads it, and what it must yield.
+
+    pattern "" means: the generic reader of text logs reads these lines (tables, boxes, blocks); no pattern may match them.
+    """
 
     line: str
     pattern: str
@@ -153,9 +170,9 @@ def load(path: Path) -> Dialect:
     try:
         patterns = tuple(
             Pattern(p["name"], p["regex"], p.get("split"), p.get("literal", ""), p.get("names", {}), p.get("header", False), p.get("pair", ""))
-            for p in data["pattern"]
+            for p in data.get("pattern", [])
         )
-        samples = tuple(Sample(s["line"], s["pattern"], s.get("expect", {})) for s in data.get("sample", []))
+        samples = tuple(Sample(s["line"], s.get("pattern", ""), s.get("expect", {})) for s in data.get("sample", []))
         return Dialect(path.stem, data["title"], data["about"], data["url"], patterns, samples, tuple(data.get("near_miss", [])))
     except (KeyError, TypeError) as error:
         raise FormatError(f"{path.name}: {error} is missing or of the wrong kind") from error
@@ -200,7 +217,9 @@ def compiled(source: str) -> re.Pattern[str]:
 
 
 def number(text: str) -> float:
-    """The value of a text that `(?&number)` or `(?&integer)` matched. Raises ValueError for anything else."""
+    """The value of a text that `(?&number)`, `(?&integer)` or `(?&flag)` matched. Raises ValueError for anything else."""
+    if text.lower() in ("true", "false"):
+        return float(text.lower() == "true")
     text = text.replace(",", "")
     return float(text[: text.index("(")] if text.endswith(")") else text)
 

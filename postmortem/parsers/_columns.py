@@ -92,7 +92,7 @@ def moment(cell: object) -> int:
         if value is None:
             return _date(cell.strip())
         cell = value
-    if isinstance(cell, bool) or not isinstance(cell, int | float) or not math.isfinite(cell):
+    if isinstance(cell, bool) or not isinstance(cell, int | float) or not 0 < cell < 1e19:  # also NaN, and integers no float can hold
         return NO_TIME
     for unit, micros in ((1.0, 1e6), (1e3, 1e3), (1e6, 1.0), (1e9, 1e-3)):  # seconds, milli-, micro-, nanoseconds
         if 6e8 * unit < cell < 5e9 * unit:  # the years 1989 to 2128: an elapsed time is never that large

@@ -63,7 +63,7 @@ def is_telemetry(text: str) -> bool:
 def sniff(text: str, *, named_table: bool) -> tuple[Dialect | None, float]:
     """The dialect of a text and how surely it is a table of numbers (0..1). `named_table`: the file name says CSV or TSV."""
     lines = text[:200_000].split("\n")
-    if len(lines) > 1:
+    if len(lines) > 3 or not lines[-1]:
         lines = lines[:-1]  # the head may have cut the last one
     lines = lines[:SAMPLE_LINES]
     start, settings = _comments(lines)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 
 from postmortem.model import Event
+from postmortem.parsers._columns import clean
 from postmortem.parsers._traceback import Folder
+
+LONGEST_LINE = 20_000  # characters of one line of a traceback
 
 
 def exceptions(file: str, lines: list[str], places: list[int], time: int | None = None, rank: int | None = None) -> list[Event]:
     """Exception events for the tracebacks among `lines`; places[k] is the line number of lines[k] in the file."""
     folder = Folder(file)
     for number, line in enumerate(lines, 1):
-        folder.feed(number, line, rank)
+        folder.feed(number, clean(line, LONGEST_LINE), rank)
     found = []
     for event in folder.close():
         data = dict(event.data)

@@ -13,6 +13,7 @@ from postmortem.parsers._columns import clean, number
 from postmortem.parsers._textblocks import text_of
 from postmortem.parsers.base import HEAD_BYTES
 
+TOO_DEEP = "nested too deeply"
 DEEPEST = 200  # levels of nesting that are followed
 DOCUMENT_BYTES = 48 * 1024 * 1024  # a larger JSON document is read only this far
 
@@ -30,13 +31,13 @@ def loads(text: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(TOO_DEEP) from None
     except ValueError:
         pass
     try:
         return json.loads(mend(text), parse_int=_long_integer)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(TOO_DEEP) from None
 
 
 def _long_integer(digits: str) -> int | float:
@@ -126,12 +127,25 @@ def peek(head: bytes) -> Any:
     except (ValueError, RecursionError):
         pass
     first = next(values(text), None)
-    if first is not None:
-        return first[2]
-    try:
-        return loads(close_cut(text))
-    except ValueError:
-        return None
+    return first[2] if first is not None else salvage(text)[0]
+
+
+def salvage(text: str) -> tuple[Any, int]:
+    """(value, position of the damage) of a broken JSON text: everything that stands whole before the damage. (None, 0): nothing does."""
+    mended = mend(text)
+    end = len(mended)
+    for _ in range(2):  # first cut where the strict reader stumbles; closing what is open there can uncover one more fault
+        try:
+            json.loads(mended[:end])
+        except json.JSONDecodeError as error:
+            end = min(end, error.pos)
+        except (ValueError, RecursionError):
+            pass  # a number or a depth that Python refuses: close_cut stops at the depth, loads mends the number
+        try:
+            return loads(close_cut(mended[:end])), end
+        except ValueError:
+            end = max(mended.rfind(",", 0, end), 0)
+    return None, 0
 
 
 def is_whole(head: bytes) -> bool:
@@ -154,11 +168,14 @@ def document(text: str) -> tuple[Any, str]:
     found = list(_some(values(text), 2))
     if len(found) == 1 and isinstance(found[0][2], dict | list) and found[0][2]:
         return found[0][2], "text after the end of the document"
-    try:
-        value = loads(close_cut(text))
-    except ValueError:
+    value, end = salvage(text)
+    if not value:
         return None, why
-    return (value, "the file ends in the middle: what stands before is read") if value else (None, why)
+    if why == TOO_DEEP:
+        return value, why
+    if not text[end:].strip():
+        return value, "the file ends in the middle: what stands before is read"
+    return value, f"broken at line {text.count(chr(10), 0, end) + 1}: what stands before is read"
 
 
 def _some(found: Iterator[Any], count: int) -> Iterator[Any]:
@@ -166,8 +183,13 @@ def _some(found: Iterator[Any], count: int) -> Iterator[Any]:
         yield item
 
 
-def flatten(value: dict[str, Any], separator: str = "/", skip: frozenset[str] = frozenset()) -> Iterator[tuple[str, Any]]:
-    """(joined key, scalar or list) of a nested dict, without recursion; the keys in `skip` are left out at the top."""
+def flatten(
+    value: dict[str, Any], separator: str = "/", skip: frozenset[str] = frozenset(), list_limit: int = 0
+) -> Iterator[tuple[str, Any]]:
+    """(joined key, scalar or list) of a nested dict, without recursion; the keys in `skip` are left out at the top.
+
+    Lists of at most `list_limit` items that hold dicts are followed too, their items named by number.
+    """
     stack: list[tuple[str, Iterator[tuple[Any, Any]]]] = [("", iter(value.items()))]
     while stack:
         prefix, items = stack[-1]
@@ -179,6 +201,8 @@ def flatten(value: dict[str, Any], separator: str = "/", skip: frozenset[str] = 
         if not prefix and key in skip:
             continue
         name = f"{prefix}{key}"
+        if isinstance(item, list) and 0 < len(item) <= list_limit and any(isinstance(part, dict) for part in item):
+            item = {str(number): part for number, part in enumerate(item)}
         if isinstance(item, dict):
             scalar = unpickled(item)
             if scalar is not None:

@@ -29,6 +29,7 @@ _MOST_ROWS = 5_000_000
 _BATCH = 20_000
 _OPS = 100_000  # SQLite instructions between two looks at the clock
 _MOST_SETTINGS = 5_000
+_ALSO = (UnicodeDecodeError, OverflowError)  # what Python's sqlite3 raises besides its own errors, for names and numbers out of damage
 _HUGE = 1.7976931348623157e308  # MLflow stores infinity as the largest double
 
 
@@ -57,7 +58,7 @@ def read(path: Path, reading: Reading) -> None:
             return
         for part in (_metrics, _params, _runs):
             _attempt(part, connection, reading)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, *_ALSO) as error:
         _reject(reading, error)
     finally:
         if connection is not None:
@@ -80,7 +81,7 @@ def _attempt(part: Callable[[sqlite3.Connection, Reading], None], connection: sq
 
     try:
         part(connection, reading)
-    except (sqlite3.Error, OverflowError) as error:
+    except (sqlite3.Error, *_ALSO) as error:
         _reject(reading, error)
 
 
@@ -94,9 +95,12 @@ def _rows(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) 
     import sqlite3
 
     there = {row[1] for row in connection.execute(f"pragma table_info({table})")}
+    if not there:
+        return
     wanted = ", ".join(column if column in there else "null" for column in columns)
     try:
-        cursor = connection.execute(f"select rowid, {wanted} from {table}")
+        # "not indexed": an index has all columns too, but not in the order in which the rows were written
+        cursor = connection.execute(f"select rowid, {wanted} from {table} not indexed")
     except sqlite3.OperationalError:  # a view or a table without rowid
         numbers = count(1)
         cursor = connection.execute(f"select null, {wanted} from {table}")

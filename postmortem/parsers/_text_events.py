@@ -9,9 +9,14 @@ from dataclasses import dataclass, field
 
 from postmortem import formats
 from postmortem.model import Event, EventKind
+from postmortem.parsers._text_needles import Branch, branches, needles
+from postmortem.parsers._text_prefix import micros, opened
 
 KEPT = 20  # lines of one kind that are kept from the beginning, and as many from the end
+MANY = 400  # lines at a time from which on one pass of Polars over all of them is cheaper than ours over each
 TEXT = 500  # characters of a line that an event holds
+
+_DIGITS = re.compile(r"\d")
 
 
 @dataclass(slots=True)
@@ -27,10 +32,6 @@ class Tally:
         self.seen += 1
         (self.first if len(self.first) < KEPT else self.last).append(event)
 
-    def skip(self, count: int) -> None:
-        """Count lines that cannot be among the first or the last ones."""
-        self.seen += count
-
 
 class Watch:
     """Finds the lines of a file that are worth keeping."""
@@ -38,8 +39,33 @@ class Watch:
     def __init__(self, file: str, wanted: re.Pattern[str] | None) -> None:
         self.file = file
         self.wanted = wanted
-        self.tallies: dict[object, Tally] = {}
+        self._branches = branches(wanted) if wanted is not None else []
+        self._branches += [Branch(ending.regex, needles(ending.regex.pattern, ending.regex.flags), False) for ending in formats.endings()]
+        self._always = [branch for branch in self._branches if not branch.needles]
+        self._by_needle: dict[str, list[Branch]] = {}
+        for branch in self._branches:
+            for needle in branch.needles:
+                self._by_needle.setdefault(needle, []).append(branch)
+        self.tallies: dict[tuple[object, EventKind], Tally] = {}
         self.folded: list[Event] = []
+
+    def candidates(self, texts: list[str]) -> list[bool]:
+        """Which of the texts may be worth keeping: those with one of the needles, whatever their digits."""
+        if self._always or not self._by_needle:
+            return [bool(self._always)] * len(texts)
+        plain = [_DIGITS.sub("", text).lower() for text in texts]
+        if len(texts) < MANY:
+            return [any(needle in text for needle in self._by_needle) for text in plain]
+        import polars as pl
+
+        return pl.Series(plain, dtype=pl.String).str.contains_any(list(self._by_needle)).to_list()
+
+    def watches(self, text: str) -> bool:
+        """Is this line worth keeping, or may another one be that differs in its digits only?"""
+        plain = _DIGITS.sub("", text).lower()
+        likely = {id(branch): branch for needle, some in self._by_needle.items() if needle in plain for branch in some}
+        bare = opened(text).bare
+        return any(not branch.exact or branch.regex.search(bare) for branch in (*likely.values(), *self._always))
 
     def matches(self, bare: str) -> list[tuple[EventKind, int, Mapping[str, object]]]:
         """(kind, where it begins, facts) of every reason to keep the line."""
@@ -53,13 +79,20 @@ class Watch:
             found.append(("log", match.start(), {}))
         return found
 
-    def offer(self, shape: object, line: int, bare: str, time: int | None, rank: int | None) -> bool:
+    def look(self, shape: object, line: int, text: str, labelled: bool = False) -> None:
         """Keep the line, if there is a reason to; `shape` is shared by lines that differ in their numbers only."""
-        matches = self.matches(bare)
+        found = opened(text, labelled)
+        matches = self.matches(found.bare)
+        time = micros(found.bare[found.stamp[0] : found.stamp[1]]) if matches and found.stamp else None
         for kind, at, facts in matches:
-            event = Event(self.file, line, kind, quoted(bare, at), time=time, rank=rank, data=facts)
+            event = Event(self.file, line, kind, quoted(found.bare, at), time=time, rank=found.rank_value, data=facts)
             self.tallies.setdefault((shape, kind), Tally()).offer(event)
-        return bool(matches)
+
+    def skip(self, shape: object, lines: int) -> None:
+        """Lines of a shape that cannot be among the first or the last ones."""
+        for (one, _), tally in self.tallies.items():
+            if one == shape:
+                tally.seen += lines
 
     def events(self) -> list[Event]:
         """All events, in the order of the file."""

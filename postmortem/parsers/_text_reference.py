@@ -11,9 +11,11 @@ import numpy as np
 from postmortem.frame import NO_STEP, NO_TIME
 from postmortem.model import Split
 from postmortem.parsers import _text_numbers as numbers
-from postmortem.parsers._text_context import HEAD_REACH, OWN_REACH, row_metrics, sectioned
+from postmortem.parsers._text_context import CODE_REACH, HEAD_REACH, OWN_REACH, row_metrics, sectioned
 from postmortem.parsers._text_line import Columns, Metric, Said, said
+from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_numbers import Num
+from postmortem.parsers._text_pairs import says_split
 from postmortem.parsers._text_prefix import Opened, micros, opened
 from postmortem.parsers._text_series import Collector, Key, Points
 
@@ -58,7 +60,7 @@ class Reference:
         if found is None:
             return
         if found.code:
-            self.code_until = self.ordinal + 3
+            self.code_until = self.ordinal + CODE_REACH
         elif found.columns is not None:
             self.table = found.columns
         elif found.group is not None:
@@ -114,11 +116,7 @@ class Reference:
             carried = found.epoch is None
             self.step, self.step_until = (own_step, self.ordinal + OWN_REACH) if carried else (NO_STEP, -1)
 
-    def _point(
-        self, line: int, bare: str, found: Said, metric: Metric, place: tuple[int, float, int, Split | None, int | None]
-    ) -> None:
-        from postmortem.parsers._text_pairs import says_split
-
+    def _point(self, line: int, bare: str, found: Said, metric: Metric, place: tuple[int, float, int, Split | None, int | None]) -> None:
         step, epoch, time, section, rank = place
         name = self.group + metric.name if found.boxed else metric.name
         split = metric.split or (None if says_split(name) else section)
@@ -178,8 +176,6 @@ def reference(segments: Iterable[tuple[int, str]], labelled: bool = False) -> Co
 
 def segments(text: str) -> Iterator[tuple[int, str]]:
     r"""The segments of a decoded log with the line they stand in: `\r` ends a segment, `\n` a segment and a line."""
-    from postmortem.parsers._text_glue import unglued
-
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         for segment in line.replace("\b", "\r").split("\r"):
             for piece in unglued(segment):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from postmortem.parsers.base import SourceFile
 
 _CONTROL = bytes(b for b in range(32) if b not in b"\t\n\r\x1b\x08\x0c\x07")
+CHUNK = 4 << 20  # bytes of a log that are read at a time
+LONGEST_LINE = 8 << 20  # bytes without a line end after which a line is cut
+_BOX = 64 << 10  # bytes of a box (`| name | 1.5 |`) that are kept together
+_ZEROS = 64  # chunks of nothing but NULs after which a file is given up
 _LABEL = re.compile(r"^\s*\d{1,5}: ?")
 
 
@@ -36,6 +44,93 @@ def encoding_of(head: bytes) -> str:
         if error.start < len(head) - 4:
             return "cp1252"
     return "utf-8"
+
+
+class Bytes:
+    """The bytes of one log in chunks of whole lines, in an encoding where a digit is a byte; what was odd is in `notes`."""
+
+    def __init__(self, source: SourceFile) -> None:
+        self.source = source
+        told = encoding_of(source.head)
+        self._wide = told if told.startswith("utf-16") else ""
+        self.encoding = "utf-8" if self._wide else told
+        self.notes: list[str] = []
+
+    def chunks(self) -> Iterator[bytes]:
+        r"""Chunks that end behind a line end; the last one, or a line that never ends, may do without. `\r\n` is `\n`."""
+        rest = b""
+        with open(self.source.path, "rb", buffering=0) as file:
+            for data in self._pieces(file):
+                block = rest + data
+                cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
+                if cut == 0:
+                    rest = block
+                    if len(block) > LONGEST_LINE:
+                        self._note(f"a line of more than {LONGEST_LINE >> 20} MiB is read in pieces")
+                        yield _plain(block)
+                        rest = b""
+                    continue
+                cut = _before_box(block, cut)
+                yield _plain(block[:cut])
+                rest = block[cut:]
+        if rest:
+            yield _plain(rest)
+
+    def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
+        """What the file holds, no more than when it was found; decoded from UTF-16, without NULs and holes."""
+        left, zeros, first = self.source.size, 0, True
+        decoder = codecs.getincrementaldecoder(self._wide)("replace") if self._wide else None
+        while left > 0:
+            data = file.read(min(CHUNK, left))
+            if not data:
+                self._note(f"the file ends {left:,} bytes earlier than when it was found")
+                return
+            left -= len(data)
+            if not self._wide and data.count(0) == len(data):
+                zeros += 1
+                self._note("a stretch of zero bytes is left out")
+                skipped = _over_hole(file)
+                left -= skipped
+                if skipped < 0 or zeros >= _ZEROS:
+                    return
+                continue
+            if decoder is not None:
+                data = decoder.decode(data, final=left <= 0).encode("utf-8", "replace")
+            if first:
+                data, first = data.removeprefix(b"\xef\xbb\xbf"), False
+            yield data.replace(b"\0", b"") if b"\0" in data else data
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _plain(block: bytes) -> bytes:
+    if b"\r\n" in block:
+        block = block.replace(b"\r\n", b"\n")
+    return block.replace(b"\b", b"\r") if b"\b" in block else block
+
+
+def _over_hole(file: BinaryIO) -> int:
+    """Go to where a sparse file has data again: the bytes passed over, -1 where none follow."""
+    here = file.tell()
+    if not hasattr(os, "SEEK_DATA"):
+        return 0
+    try:
+        return os.lseek(file.fileno(), here, os.SEEK_DATA) - here
+    except OSError:
+        return -1
+
+
+def _before_box(block: bytes, cut: int) -> int:
+    """A place to cut that does not go through a box: its step may stand in its last row."""
+    place = cut
+    while place > 0 and cut - place < _BOX:
+        start = block.rfind(b"\n", 0, place - 1) + 1
+        if not block[start:place].lstrip().startswith(b"|"):
+            return place
+        place = start
+    return cut
 
 
 def whole(source: SourceFile) -> str:

@@ -45,13 +45,15 @@ def decode(data: bytes) -> str:
 
 
 def text_of(head: bytes) -> str:
-    """The text of the first bytes of a file, "" where they are no text. The last line may be cut."""
+    """The text of the first bytes of a file with "\\n" line ends, "" where they are no text. The last line may be cut."""
     encoding = encoding_of(head)
     if not encoding:
         return ""
     if encoding == "utf-8":
-        return decode(trim(head.removeprefix(codecs.BOM_UTF8)))
-    return head[: len(head) - len(head) % 4].decode(encoding, "replace").removeprefix("\ufeff")
+        text = decode(trim(head.removeprefix(codecs.BOM_UTF8)))
+    else:
+        text = head[: len(head) - len(head) % 2].decode(encoding, "replace").removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def trim(data: bytes) -> bytes:

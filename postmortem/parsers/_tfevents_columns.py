@@ -124,6 +124,13 @@ def _varint(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return value.astype(np.int64), size
 
 
+def nothing(records: int) -> Columns:
+    """No scalars: all of so many records are left to the slow decoder."""
+    none = np.empty(0, np.int64)
+    return Columns(none, np.empty(0), none, none, np.empty(0), np.ones(records, bool), [])
+
+
+@np.errstate(invalid="ignore")  # a signalling NaN in a file is a NaN like any other
 def walk(chunk: Chunk, tags: Tags) -> Columns:
     """All scalars of the records that have a usual layout."""
     window, count = chunk.window, len(chunk.starts)

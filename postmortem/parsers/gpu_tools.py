@@ -58,7 +58,7 @@ def read(source: SourceFile, request: Request) -> Reading:
             for group, name in GPUSTAT_NAMES.items():
                 telemetry.add(name, int(found["gpu"]), number(found[group] or ""), line, time)
         elif DCGM_HEAD.match(text):
-            dcgm = words[2:]
+            dcgm = words[next(i for i, word in enumerate(words) if "Entity" in word) + 1 :]
         elif dcgm and (found := DCGM_ROW.match(text)):
             cells = text[found.end() :].split()
             for name, cell in zip(dcgm, cells, strict=False):

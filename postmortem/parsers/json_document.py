@@ -48,7 +48,8 @@ def claims(source: SourceFile) -> float:
     if named:
         return PLAUSIBLE + 0.1
     measured = sum(1 for name, value in found.items() if isinstance(value, float) and is_metric_name(str(name)))
-    return PLAUSIBLE + 0.1 if measured >= 2 and not SETTING_NAME.search(source.basename.lower()) else NO
+    axis = any(axis_of(str(key))[0] in ("step", "epoch") for key in found)
+    return PLAUSIBLE + 0.1 if measured + axis >= 2 and measured and not SETTING_NAME.search(source.basename.lower()) else NO
 
 
 def _histories(value: dict[str, Any], prefix: str) -> bool:

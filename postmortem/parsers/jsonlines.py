@@ -18,6 +18,7 @@ ABOUT = "One JSON object a line: mmdet .log.json, detectron2 metrics.json, RLlib
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".jsonlines")
 LOG_NAMES = ("result.json", "metrics.json", "log.json", "scalars.json", "stats.json", "history.json", "train_log.json")
 SAMPLE = 20
+ONE_RECORD = 0.65  # a .json file of one line that is called like a log: below a document that holds histories, above single results
 LONGEST_RECORD = 4 * 1024 * 1024  # characters that one object may run over several lines
 
 
@@ -39,6 +40,8 @@ def claims(source: SourceFile) -> float:
     if len(lines) == 1:
         known = source.suffix in SUFFIXES[:2] or source.basename.endswith(LOG_NAMES)
         unfinished = source.size > len(source.head)
+        if known and source.suffix == ".json":
+            return ONE_RECORD if whole or unfinished else NO
         return LIKELY if known and (whole or unfinished) else PLAUSIBLE - 0.1 if whole else NO
     if start == "{" and sum(1 for _, _, value in _json.values(text) if isinstance(value, dict)) >= 2:
         return LIKELY

@@ -7,10 +7,8 @@ import re
 from postmortem.model import Reading
 from postmortem.parsers import _text_source as origin
 from postmortem.parsers._text_events import Watch
-from postmortem.parsers._text_prefix import micros, opened
-from postmortem.parsers._text_reference import Reference, segments
+from postmortem.parsers._text_fast import Fast
 from postmortem.parsers._text_settings import settings_of
-from postmortem.parsers._traceback import Folder
 from postmortem.parsers.base import FALLBACK, NO, PLAUSIBLE, Request, SourceFile
 
 NAME = "text"
@@ -45,23 +43,16 @@ def _package_list(text: str) -> bool:
 def read(source: SourceFile, request: Request) -> Reading:
     """Every number, event and setting of the log."""
     reading = Reading(source.name, NAME)
-    text = origin.whole(source)
     watch = Watch(source.name, request.wanted)
-    reader = Reference(origin.labelled(text))
-    folder = Folder(source.name)
-    for line, segment in segments(text):
-        if folder.feed(line, segment):
-            reader.skip()
-            continue
-        reader.feed(line, segment)
-        found = opened(segment)
-        watch.offer(re.sub(r"[\d.+-]+", "0", found.bare[:200]), line, found.bare, micros(found.bare[found.stamp[0] :]) if found.stamp else None, found.rank_value)
-    watch.folded = folder.close()
-    collector = reader.collected()
-    settings, lines = settings_of(text, source.name)
-    reading.blocks = collector.blocks(lines)
+    bytes_of = origin.Bytes(source)
+    fast = Fast(source.name, watch, bytes_of.encoding, origin.labelled(source.head.decode(bytes_of.encoding, "replace")))
+    for chunk in bytes_of.chunks():
+        fast.feed(chunk)
+    fast.close()
+    settings, lines = settings_of("", source.name)
+    reading.blocks = fast.collector.blocks(lines)
     reading.settings = settings
     reading.events = watch.events()
-    reading.rejected = collector.refused
-    reading.notes = collector.notes() + watch.notes()
+    reading.rejected = fast.collector.refused
+    reading.notes = [*bytes_of.notes, *fast.collector.notes(), *watch.notes()]
     return reading

@@ -18,7 +18,7 @@ from postmortem.parsers import _tfevents_settings as settings
 from postmortem.parsers._crc32c import crc32c, mask, masked_length, wrong_sums
 from postmortem.parsers._literals import shortened
 from postmortem.parsers._protobuf import Malformed
-from postmortem.parsers._tfevents_columns import Tags, walk
+from postmortem.parsers._tfevents_columns import Tags, nothing, walk
 from postmortem.parsers._tfevents_frames import HEADER, BigRecord, Chunk, Loss, RecordFile
 from postmortem.parsers._tfevents_record import EventRecord, blob_kind, decode
 from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, SURE, Request, SourceFile
@@ -31,8 +31,8 @@ _NAMED = re.compile(r"\.tfevents(\.|$)|^tfevents\.")
 _LFS = b"version https://git-lfs"
 _UNSUMMED = 1024  # bytes from which a record without numbers is not read for its sum
 _LARGE = 64 << 10  # bytes from which a record is decoded on its own
-_FEW = 16  # records of one length from which they are summed together
-_LONG = 4096  # and the length up to which they are
+_FEW = 16  # records from which columns are faster than one by one
+_LONG = 4096  # bytes of a record up to which records of equal length are summed together
 _LONGEST_NAME = 200
 _MOST_TAGS = 50_000
 _MOST_SETTINGS = 5_000
@@ -63,18 +63,8 @@ class _Result:
     parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
     settings: list[Setting] = field(default_factory=list)
-    wrong_sums: list[int] = field(default_factory=list)  # record numbers, the first few
-    wrong_sum_count: int = 0
+    wrong_sums: list[int] = field(default_factory=list)  # numbers of the records
     malformed: list[int] = field(default_factory=list)
-    malformed_count: int = 0
-
-    def wrong(self, lines: list[int]) -> None:
-        self.wrong_sum_count += len(lines)
-        self.wrong_sums += lines[:3]
-
-    def broken(self, line: int) -> None:
-        self.malformed_count += 1
-        self.malformed += [line] if len(self.malformed) < 3 else []
 
 
 def read(source: SourceFile, request: Request) -> Reading:
@@ -88,7 +78,7 @@ def read(source: SourceFile, request: Request) -> Reading:
             _chunk(chunk, result)
     reading = Reading(source.name, NAME, settings=result.settings[:_MOST_SETTINGS])
     reading.blocks = _blocks(result)
-    reading.rejected = result.wrong_sum_count + result.malformed_count + sum(loss.how != "zeros" for loss in file.losses)
+    reading.rejected = len(result.wrong_sums) + len(result.malformed) + sum(loss.how != "zeros" for loss in file.losses)
     reading.notes = _notes(source, file, result, reading)
     return reading
 
@@ -102,11 +92,11 @@ def _chunk(chunk: Chunk, result: _Result) -> None:
             start, length = int(chunk.starts[index]), int(chunk.lengths[index])
             _large(window.bytes[start : start + length + 4], int(lines[index]), result)
         chunk, lines = Chunk(window, chunk.starts[~large], chunk.lengths[~large], chunk.line), lines[~large]
-    columns = walk(chunk, result.tags)
+    columns = walk(chunk, result.tags) if len(lines) >= _FEW else nothing(len(lines))
     summed = (chunk.lengths <= _UNSUMMED) | columns.unread
     summed[columns.record] = True
     wrong = _wrong(chunk, summed)
-    result.wrong(lines[wrong].tolist())
+    result.wrong_sums += lines[wrong].tolist()
     for kind, records in columns.blobs:
         result.kinds[kind] += int((~wrong[records]).sum())
     rows: tuple[np.ndarray, ...] = (lines[columns.record], columns.wall, columns.step, columns.tag, columns.value)
@@ -146,7 +136,7 @@ def _large(data: memoryview, line: int, result: _Result) -> None:
     if plain:
         result.kinds.update(event.kinds)
     elif mask(crc32c(body)) != int.from_bytes(data[-4:], "little"):
-        result.wrong([line])
+        result.wrong_sums.append(line)
     else:
         _slow(body, line, result)
 
@@ -156,7 +146,7 @@ def _big(record: BigRecord, result: _Result) -> None:
     if kind := blob_kind(record.head, record.length):
         result.kinds[kind] += 1
     elif (data := record.load()) is None:
-        result.wrong([record.line])
+        result.wrong_sums.append(record.line)
     else:
         _slow(data, record.line, result)
 
@@ -166,7 +156,7 @@ def _slow(data: memoryview, line: int, result: _Result) -> None:
     try:
         event = decode(data)
     except Malformed:
-        result.broken(line)
+        result.malformed.append(line)
         return
     result.kinds.update(event.kinds)
     if event.scalars:
@@ -197,16 +187,16 @@ def _blocks(result: _Result) -> list[Block]:
     few = tag.astype(np.uint16) if len(result.tags.names) <= 1 << 16 else tag  # numpy sorts 16 bits by counting
     order = np.argsort(few, kind="stable")
     line, step, value, time = line[order], step[order], value[order], _microseconds(wall[order])
-    ends = np.cumsum(np.bincount(tag, minlength=len(result.tags.names)))
+    starts = np.flatnonzero(np.diff(tag[order], prepend=-1))
+    ends = np.append(starts[1:], len(line))
     blocks, seen = [], Counter[str]()
-    for start, end, name in zip([0, *ends.tolist()], ends.tolist(), result.tags.names[:_MOST_TAGS], strict=False):
-        if start < end:
-            raw = shortened(name.decode("utf-8", "replace").strip(), _LONGEST_NAME) or "(unnamed)"
-            part, times = slice(start, end), time[start:end]
-            blocks.append(
-                Block(raw, value[part], line[part], step[part], times=times if (times != NO_TIME).any() else None, series=seen[raw])
-            )
-            seen[raw] += 1  # two tags that look the same after shortening stay two series
+    for place in np.argsort(line[starts], kind="stable")[:_MOST_TAGS].tolist():  # in the order in which the file brings them
+        part = slice(int(starts[place]), int(ends[place]))
+        name = result.tags.names[int(tag[order[part.start]])].decode("utf-8", "replace").strip()
+        raw, times = shortened(name, _LONGEST_NAME) or "(unnamed)", time[part]
+        some = times if (times != NO_TIME).any() else None
+        blocks.append(Block(raw, value[part], line[part], step[part], times=some, series=seen[raw]))
+        seen[raw] += 1  # two tags that look the same after shortening stay two series
     return blocks
 
 
@@ -226,10 +216,10 @@ def _notes(source: SourceFile, file: RecordFile, result: _Result, reading: Readi
         return ["empty event file (0 bytes): a writer was opened and wrote nothing"]
     if source.head.startswith(_LFS):
         return ["Git LFS pointer: the event file itself was not downloaded"]
-    if result.wrong_sum_count:
-        notes.append(f"{result.wrong_sum_count} record(s) with a wrong data CRC dropped ({_first(result.wrong_sums)})")
-    if result.malformed_count:
-        notes.append(f"{result.malformed_count} bad record(s): no valid event inside a right CRC ({_first(result.malformed)})")
+    if wrong := result.wrong_sums:
+        notes.append(f"{len(wrong)} record(s) with a wrong data CRC dropped (first: record {min(wrong)})")
+    if broken := result.malformed:
+        notes.append(f"{len(broken)} bad record(s): no valid event inside a right CRC (first: record {min(broken)})")
     notes += _loss_notes(file.losses)
     if len(result.tags.names) > _MOST_TAGS:
         notes.append(f"{len(result.tags.names)} tags: only the first {_MOST_TAGS} were kept")
@@ -242,10 +232,6 @@ def _notes(source: SourceFile, file: RecordFile, result: _Result, reading: Readi
     elif not reading.blocks:
         notes.append("no scalars in this file")
     return notes
-
-
-def _first(lines: list[int]) -> str:
-    return f"first: record {lines[0]}"
 
 
 def _loss_notes(losses: list[Loss]) -> list[str]:

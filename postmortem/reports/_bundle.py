@@ -1,7 +1,8 @@
-"""A JavaScript bundle without the modules that its entry does not need: plotly.js as it is packaged draws maps and 3-D too; we draw lines."""
+"""A JavaScript bundle without the modules that its core does not need: packaged plotly.js draws maps and 3-D too, we draw lines."""
 
 from __future__ import annotations
 
+import itertools
 import re
 
 # The shape that esbuild gives a bundle: helpers first, then one `var NAME=WRAP((exports,module)=>{...});` a CommonJS module, functions and
@@ -28,7 +29,7 @@ def core_only(script: str) -> str:
         return script
     starts = list(re.finditer(rf"(?<=[;}}\n])var ([\w$]+)={re.escape(entry['wrap'])}\((?=[\w$(])", script[: entry.start()]))
     cuts = [start.start() for start in starts] + [entry.start()]
-    chunks = [script[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    chunks = [script[a:b] for a, b in itertools.pairwise(cuts)]
     defined = re.compile(rf"\b([\w$]+)={re.escape(lazy[1])}\(\(|\b{re.escape(export[1])}\(([\w$]+),\{{")
     owners = {start[1]: number for number, start in enumerate(starts)}
     for number, chunk in enumerate(chunks):

@@ -1,96 +1,118 @@
-"""The JSON contract as pydantic models: they make docs/diagnosis.schema.json and check, in tests, what the JSON report writes."""
+"""The JSON contract in types: they make docs/diagnosis.schema.json, and tests hold the JSON report against them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic reads no other TypedDict before Python 3.12, and brings this one along
 
-Time = Field(description="ISO 8601 in UTC, ends in Z; null: the run does not say.", pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z$")
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 Number = float | Literal["NaN", "Infinity", "-Infinity"] | None
-NUMBER = "A number; the strings \"NaN\", \"Infinity\", \"-Infinity\" where the run said so; null where it said nothing."
 
 
-class Part(BaseModel):
-    """A part of the contract: nothing more, nothing less than these fields."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Run(Part):
+class Run(TypedDict):
     """The run directory as a whole."""
 
-    path: str = Field(description="The directory as it was named.")
+    path: str
+    """The directory as it was named."""
     name: str
-    status: Literal["finished", "crashed", "killed", "unknown"] = Field(description="How the last attempt ended.")
+    status: Literal["finished", "crashed", "killed", "unknown"]
+    """How the last attempt ended."""
     framework: str | None
-    started: str | None = Time
-    ended: str | None = Time
+    started: str | None
+    """ISO 8601 in UTC, ends in Z; null: the run does not say."""
+    ended: str | None
+    """As `started`."""
     last_step: int | None
 
 
-class Onset(Part):
+class Onset(TypedDict):
     """When a fault began, as far as the run says."""
 
     step: int | None
-    epoch: Number = Field(description=NUMBER)
-    time: str | None = Time
+    epoch: Number
+    """A number; null where the run said nothing."""
+    time: str | None
+    """ISO 8601 in UTC, ends in Z."""
 
 
-class Evidence(Part):
-    """Where to check a finding. `text` may quote the run and is not to be trusted: no control characters, no known secrets, at most about 2,000 characters."""
+class Evidence(TypedDict):
+    """Where to check a finding."""
 
     text: str
-    file: str = Field(description="Path inside the run directory, / on every system.")
-    line: int | None = Field(description="1-based line, row or record number.")
-    metric: str | None = Field(description="The metric as the file spells it.")
+    """May quote the run: do not trust it. It holds no control characters, no known secrets, and at most about 2,000 characters."""
+    file: str
+    """Path inside the run directory, / on every system."""
+    line: int | None
+    """1-based line, row or record number."""
+    metric: str | None
+    """The metric as the file spells it."""
     step: int | None
-    value: Number = Field(description=NUMBER)
-    primary: bool = Field(description="The piece of evidence to look at first.")
+    value: Number
+    """A number; the strings NaN, Infinity, -Infinity where the run said so; null where it said nothing."""
+    primary: bool
+    """The piece of evidence to look at first."""
 
 
-class Finding(Part):
-    """A fault with its proof."""
+class Finding(TypedDict):
+    """A fault with its proof: there is at least one piece of evidence."""
 
     rule: str
     title: str
-    severity: Literal["error", "warning", "note"] = Field(description="How bad it is.")
-    confidence: Literal["high", "medium", "low"] = Field(description="How sure we are.")
+    severity: Literal["error", "warning", "note"]
+    """How bad it is."""
+    confidence: Literal["high", "medium", "low"]
+    """How sure we are."""
     onset: Onset
-    explained_by: list[str] = Field(description="Rule ids of the findings that explain this one; empty: a root cause, or a note.")
-    evidence: list[Evidence] = Field(min_length=1)
+    explained_by: list[str]
+    """Rule ids of the findings that explain this one; empty: a root cause, or a note."""
+    evidence: list[Evidence]
     cause: str
     fix: list[str]
     prevention: list[str]
 
 
-class Unchecked(Part):
+class Unchecked(TypedDict):
     """A rule that could not be decided on this run."""
 
     rule: str
     reason: str
 
 
-class Reading(Part):
+class Reading(TypedDict):
     """What was got out of one file."""
 
     file: str
     format: str
-    rows: int = Field(description="Numbers read.")
+    rows: int
+    """Numbers read."""
     events: int
-    rejected: int = Field(description="Lines or records that could not be read.")
+    rejected: int
+    """Lines or records that could not be read."""
     notes: list[str]
 
 
-class Diagnosis(Part):
+class Answer(TypedDict):
     """The answer of `postmortem examine --format json`. The same directory gives the same bytes."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, title="postmortem/1")
-
-    schema_: Literal["postmortem/1"] = Field(alias="schema")
+    schema: Literal["postmortem/1"]
     run: Run
-    headline: str = Field(description="One line a person can act on.")
-    root_causes: list[str] = Field(description="Rule ids in rank order; empty on a healthy run.")
-    findings: list[Finding] = Field(description="Root causes first, in rank order.")
+    headline: str
+    """One line a person can act on."""
+    root_causes: list[str]
+    """Rule ids in rank order; empty on a healthy run."""
+    findings: list[Finding]
+    """Root causes first, in rank order."""
     unchecked: list[Unchecked]
     readings: list[Reading]
+
+
+def adapter() -> TypeAdapter[Any]:
+    """The contract as pydantic checks it: nothing more and nothing less than these fields, no conversions."""
+    from pydantic import TypeAdapter
+
+    for part in (Run, Onset, Evidence, Finding, Unchecked, Reading, Answer):
+        setattr(part, "__pydantic_config__", {"extra": "forbid", "strict": True, "use_attribute_docstrings": True})  # noqa: B010
+    return TypeAdapter(Answer)

@@ -24,7 +24,7 @@ def uncoloured(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    r"""Text in which nothing can act: `\x1b`, `\u202e` and the like are spelled out, character by character; carriage returns break the line."""
+    r"""Text in which nothing can act: `\x1b`, `\u202e` and the like are spelled out one by one; carriage returns break the line."""
     return _INVISIBLE.sub(_spell, text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

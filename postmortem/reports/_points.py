@@ -10,8 +10,8 @@ import numpy as np
 
 from postmortem.model import Curve, Onset
 
+NO_TIME = -(2**63)  # "the log gave no time here"
 EXACT = 2**53  # beyond it, a browser's numbers are no longer whole
-NO_STEP = -(2**63)
 LOG_SPAN = 1000.0  # positive values that span more than this factor are drawn on a logarithmic axis
 PLAIN = 30  # powers of ten within which browsers scale an axis themselves (beyond about 300 they fail)
 MOST_BREAKS = 400  # gaps of a curve that are kept
@@ -47,11 +47,13 @@ class Axis:
 def axis_of(curve: Curve) -> Axis:
     """What to draw a curve over: steps, else epochs, else times, where each point has one and they never fall back; else its points."""
     n = len(curve)
-    if curve.steps is not None and _rises(curve.steps) and bool((curve.steps != NO_STEP).all()) and int(np.abs(curve.steps).max(initial=0)) <= EXACT:
-        return Axis("step", curve.steps)
+    steps = curve.steps
+    # NO_STEP is the smallest integer: one missing step makes `min` fail this, and so do steps that a browser cannot hold.
+    if steps is not None and _rises(steps) and steps.min(initial=0) >= -EXACT and steps.max(initial=0) <= EXACT:
+        return Axis("step", steps)
     if curve.epochs is not None and bool(np.isfinite(curve.epochs).all()) and _rises(curve.epochs):
         return Axis("epoch", curve.epochs)
-    if curve.times is not None and bool((curve.times != NO_STEP).all()) and _rises(curve.times):
+    if curve.times is not None and bool((curve.times != NO_TIME).all()) and _rises(curve.times):
         return Axis("time", curve.times, "date")
     return Axis("point", np.arange(1, n + 1))
 
@@ -80,7 +82,10 @@ def kept_points(values: np.ndarray, buckets: int) -> np.ndarray:
 
 
 def power_of_ten(finite: np.ndarray) -> int:
-    """The power of ten to draw values in units of: 0 for ordinary ones, else that of the largest (1e308 and 5e-324 break a browser's axis)."""
+    """The power of ten to draw values in units of: 0 for ordinary ones, else that of the largest.
+
+    1e308 and 5e-324 break the axis of plotly.js.
+    """
     biggest = float(np.abs(finite).max(initial=0.0))
     if biggest == 0.0:
         return 0

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from postmortem.model import Diagnosis, Finding, Onset
 from postmortem.reports import words
 
 MOST = 14
-_ENDS = {"finished": "The run finished", "crashed": "The run crashed", "killed": "The run was killed", "unknown": "The records of the run end here"}
+_ENDS = {
+    "finished": "The run finished",
+    "crashed": "The run crashed",
+    "killed": "The run was killed",
+    "unknown": "The records of the run end here",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +51,12 @@ def _moment(finding: Finding, role: str) -> Moment:
     return Moment(role, finding.title, str(finding.primary.origin), onset, finding.rule)
 
 
-def _key(moments: list[Moment]):  # type: ignore[no-untyped-def]  # a sort key made for what these moments have in common
+def _key(moments: list[Moment]) -> Callable[[Moment], float]:
     """By time where all have one, else by step, the ones without a step last (a crash often has none, and ends the run)."""
-    if all(m.onset.time is not None for m in moments):
-        return lambda m: m.onset.time
-    return lambda m: float("inf") if m.onset.step is None else m.onset.step
+    timed = all(m.onset.time is not None for m in moments)
+
+    def key(moment: Moment) -> float:
+        at = moment.onset.time if timed else moment.onset.step
+        return float("inf") if at is None else at
+
+    return key

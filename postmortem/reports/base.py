@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from postmortem.errors import OutputError, UsageError
 from postmortem.model import Diagnosis
@@ -41,29 +41,29 @@ def render(diagnosis: Diagnosis, format: str, **options: Any) -> str:
     return text
 
 
-def show(diagnosis: Diagnosis, format: str = "text", stream: IO[str] | None = None, environ: Mapping[str, str] = os.environ) -> None:
+def show(diagnosis: Diagnosis, format: str = "text", stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
     """Print a diagnosis on a stream (stdout) as that stream can show it: its width, its colours, its encoding.
 
     A reader who closes the pipe early (`| head`) ends the printing quietly; OutputError where the stream cannot be written to.
     """
-    stream = stream or sys.stdout
-    encoding = stream.encoding or "utf-8"
+    out: TextIO = stream or sys.stdout
+    encoding = out.encoding or "utf-8"
     options: dict[str, Any] = {}
     if format == "text":
         from postmortem.reports import terminal
 
-        options = {"width": terminal.columns(stream), "colour": terminal.colourful(stream, environ), "encoding": encoding}
+        options = {"width": terminal.columns(out), "colour": terminal.colourful(out, environ), "encoding": encoding}
     text = render(diagnosis, format, **options)
     text = text if text.endswith("\n") else text + "\n"
     try:
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        stream.flush()
-    except BrokenPipeError:
+        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        out.flush()
+    except OSError as error:
         # Python flushes stdout once more at exit and would complain there; a stream on the null device has nothing to complain about.
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    except OSError as error:
-        raise OutputError(f"the {format} report could not be printed: {error.strerror or error}") from error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise OutputError(f"the {format} report could not be printed: {error.strerror or error}") from error
 
 
 def publish(diagnosis: Diagnosis, format: str, environ: Mapping[str, str] = os.environ) -> None:
@@ -86,7 +86,8 @@ def write(path: str | os.PathLike[str], text: str) -> None:
         else:
             replace_file(target, lambda file: file.write(data))
     except OSError as error:
-        raise OutputError(f"{path} could not be written ({len(data):,} bytes): {error.strerror or error}; what was there before is unchanged") from error
+        why = f"{error.strerror or error}; what was there before is unchanged"
+        raise OutputError(f"{path} could not be written ({len(data):,} bytes): {why}") from error
 
 
 def replace_file(target: Path, fill: Callable[[IO[bytes]], object]) -> None:

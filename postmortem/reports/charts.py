@@ -34,7 +34,7 @@ PAST, ONSET, CHANGE = "#8a8f98", "#d64545", "#8a8f98"
 
 @dataclass(slots=True)
 class Chart:
-    """One chart: a Plotly figure, the same as polylines for a still picture, and in words. x and y of the picture run from 0 to 1, y downwards."""
+    """One chart: a Plotly figure, the same as SVG paths for a still picture, and in words."""
 
     id: str
     title: str
@@ -113,7 +113,8 @@ def _rank(group: Sequence[Curve], diagnosis: Diagnosis) -> tuple[object, ...]:
     """Sort key: what evidence of root causes names, then of other findings, then losses, learning rate, gradient norm, the rest."""
     names = {(curve.raw_name, curve.file) for curve in group}
     first = words.roots(diagnosis)
-    for place, findings in enumerate(([f for f in first], [f for f in diagnosis.findings if f not in first and f.severity != "note"])):
+    rest = [f for f in diagnosis.findings if f not in first and f.severity != "note"]
+    for place, findings in enumerate((first, rest)):
         if any((e.metric, e.origin.file) in names for f in findings for e in f.evidence):
             return place, -max(map(len, group)), group[0].name, group[0].file
     metric, kind = group[0].metric, group[0].kind
@@ -271,9 +272,9 @@ def _layout(
         {"x": x, "y": 1, "yref": "paper", "text": name, "showarrow": False, "yanchor": "bottom", "font": {"color": ONSET, "size": 11}}
         for x, name in onsets
     ]
-    y: dict[str, Any] = {"title": {"text": label}, "type": "log" if log else "linear", "automargin": True, "zeroline": False, "exponentformat": "e"}
+    y: dict[str, Any] = {"title": {"text": label}, "type": "linear", "automargin": True, "zeroline": False, "exponentformat": "e"}
     if log:
-        y["dtick"] = 1
+        y |= {"type": "log", "dtick": 1}
     if empty:
         y |= {"range": [0, 1], "showticklabels": False}
     return {
@@ -302,8 +303,9 @@ def summary(curve: Curve) -> str:
     if len(finite):
         first, last = finite[0], finite[-1]
         low, high = finite[curve.values[finite].argmin()], finite[curve.values[finite].argmax()]
-        parts.append(f"{words.number(float(curve.values[first]))} → {words.number(float(curve.values[last]))} over {words.count(len(curve), 'point')};")
-        parts.append(f"lowest {words.number(float(curve.values[low]))} at {curve.where(low)}, highest {words.number(float(curve.values[high]))} at {curve.where(high)}")
+        told = {i: words.number(float(curve.values[i])) for i in (first, last, low, high)}
+        parts.append(f"{told[first]} → {told[last]} over {words.count(len(curve), 'point')};")
+        parts.append(f"lowest {told[low]} at {curve.where(low)}, highest {told[high]} at {curve.where(high)}")
     if odd:
         where = int(np.flatnonzero(~np.isfinite(curve.values))[0])
         parts.append(f"{'; ' if len(finite) else ''}{odd:,} × {' or '.join(kinds(curve.values))}, first at {curve.where(where)}")

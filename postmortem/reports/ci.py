@@ -130,7 +130,8 @@ def _result(finding: Finding, number: int, print_: str) -> dict[str, Any]:
         "properties": {"confidence": finding.confidence},
     }
     if related:
-        result["relatedLocations"] = [_location(e) | {"id": i, "message": {"text": capped(one_line(e.text), 500)}} for i, e in enumerate(related, 1)]
+        told = [{"id": i, "message": {"text": capped(one_line(e.text), 500)}} for i, e in enumerate(related, 1)]
+        result["relatedLocations"] = [_location(e) | message for e, message in zip(related, told, strict=True)]
     return result
 
 

@@ -27,8 +27,10 @@ def render(diagnosis: Diagnosis) -> str:
     from postmortem._resources import resource
 
     templates = resource("templates")
-    environment = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"middle": middle, "number": words.number, "when": words.when, "clock": words.clock, "proof": words.proof, "count": words.count}
+    environment = Environment(
+        loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"middle": middle} | {f.__name__: f for f in (words.number, words.when, words.clock, words.proof, words.count)}
     shown = drawing.charts(diagnosis)
     boot = (templates / "report.js").read_text(encoding="utf-8")
     page: str = environment.get_template("report.html.j2").render(
@@ -47,7 +49,8 @@ def render(diagnosis: Diagnosis) -> str:
 
 def script_json(value: Any) -> str:
     """JSON that can stand inside a <script> element: no `<` in it, so nothing in it can end the element."""
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def policy(scripts: Sequence[str]) -> str:
@@ -106,7 +109,7 @@ def numbers(curve: Any) -> dict[str, Any]:
     import numpy as np
 
     finite = curve.values[np.isfinite(curve.values)]
-    told = {"odd": len(curve) - len(finite), "first": None, "last": None, "low": None, "high": None}
+    told: dict[str, Any] = {"odd": len(curve) - len(finite), "first": None, "last": None, "low": None, "high": None}
     if len(finite):
         told |= {"first": float(finite[0]), "last": float(finite[-1]), "low": float(finite.min()), "high": float(finite.max())}
     return told

@@ -35,6 +35,8 @@ def append(diagnosis: Diagnosis, path: str | os.PathLike[str], run_id: str = "",
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise OutputError(f"{path} is a directory: name a journal file in it")
+    if not target.parent.is_dir():  # the lock would make it, and nobody would find the journal of a mistyped path
+        raise OutputError(f"{path} could not be written: there is no directory {target.parent}")
     lock = FileLock(target.with_name(target.name + ".lock"))
     try:
         with lock.acquire(timeout=WAIT):

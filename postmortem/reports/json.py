@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
 
-SCHEMA = "postmortem/1"
+if TYPE_CHECKING:
+    from postmortem.reports import _contract as contract
+
+SCHEMA: Literal["postmortem/1"] = "postmortem/1"
 
 
 def render(diagnosis: Diagnosis) -> str:
@@ -17,7 +20,7 @@ def render(diagnosis: Diagnosis) -> str:
     return json.dumps(document(diagnosis), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def document(diagnosis: Diagnosis) -> dict[str, Any]:
+def document(diagnosis: Diagnosis) -> contract.Answer:
     """A cleaned diagnosis as the plain dicts and lists of the contract."""
     run = diagnosis.run
     return {
@@ -42,14 +45,14 @@ def document(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def finite(value: float | None) -> float | str | None:
-    """A number as JSON can hold it: NaN and the infinities, which the log did say, become "NaN", "Infinity", "-Infinity"; null is "not said"."""
+def finite(value: float | None) -> contract.Number:
+    """A number as JSON can hold it: NaN and inf, if the log said so, become "NaN", "Infinity", "-Infinity"; null is "not said"."""
     if value is None or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-def _finding(finding: Finding, explained_by: tuple[str, ...]) -> dict[str, Any]:
+def _finding(finding: Finding, explained_by: tuple[str, ...]) -> contract.Finding:
     onset = finding.onset
     return {
         "rule": finding.rule,
@@ -65,7 +68,7 @@ def _finding(finding: Finding, explained_by: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _evidence(evidence: Evidence) -> dict[str, Any]:
+def _evidence(evidence: Evidence) -> contract.Evidence:
     return {
         "text": evidence.text,
         "file": evidence.origin.file,
@@ -79,6 +82,7 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
 
 def schema() -> str:
     """The JSON Schema of the contract, as docs/diagnosis.schema.json holds it."""
-    from postmortem.reports._contract import Diagnosis as Contract
+    from postmortem.reports._contract import adapter
 
-    return json.dumps(Contract.model_json_schema(), indent=2) + "\n"
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA}
+    return json.dumps(dialect | adapter().json_schema() | {"title": SCHEMA}, indent=2) + "\n"

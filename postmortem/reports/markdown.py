@@ -12,7 +12,7 @@ LIMIT = 1_000_000  # bytes; GitHub cuts a job summary at 1 MiB and shows nothing
 MOST_FILES = 200
 CUT = "\n\n*truncated: the full answer is in the HTML and JSON reports*\n"
 
-# What Markdown would read as markup inside a line. An underscore inside a word is plain; brackets without a link are, but a link needs them.
+# What Markdown would read as markup inside a line. An underscore inside a word is plain.
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|^[-+=#](?=\s|[-=])|^\d+(?=[.)]\s)")
 # GitHub mentions people and closes issues wherever rendered text says so; only a code span is safe from it.
 _CALLS = re.compile(r"@(?=\w)|#(?=\d)|\bGH(?=-\d)", re.IGNORECASE)

@@ -29,7 +29,7 @@ _SECRET_NAME = (
 )
 _WORD_START = r"(?:(?<![A-Za-z])|(?-i:(?<=[a-z])(?=[A-Z])))"  # hub_token, hubApiKey, but not gridtoken
 SECRET_KEY = re.compile(rf"{_WORD_START}{_SECRET_NAME}$", re.IGNORECASE)
-_NO_SECRET = re.compile(r"(?:none|null|nil|true|false|yes|no|on|off|unset|empty|redacted|\*+|<[^>]*>|\[redacted:.*|\$\{.*|)", re.IGNORECASE)
+_NO_SECRET = re.compile(r"(?:none|null|nil|true|false|yes|no|on|off|unset|empty|redacted|\*+|<.*|\[redacted:.*|\$\{.*|)", re.IGNORECASE)
 
 # The shapes that issuers publish for their keys (their own documentation and the gitleaks rule set).
 _SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
@@ -58,10 +58,17 @@ _ANNOUNCED: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("authorization", r"\bauthorization\W{1,4}(?:basic|token|digest)\s+(?P<secret>[^\s'\",]{6,})"),
         ("authorization", r"\bbearer\s+(?P<secret>[A-Za-z0-9._~+/=-]{16,})"),
         ("password in a URL", r"\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:(?P<secret>[^\s/@'\"]+)@"),
-        ("signed URL", r"[?&](?:x-(?:amz|goog)-(?:credential|signature|security-token)|sig|awsaccesskeyid|signature)=(?P<secret>[^&\s'\"]+)"),
+        (
+            "signed URL",
+            r"[?&](?:x-(?:amz|goog)-(?:credential|signature|security-token)|sig(?:nature)?|awsaccesskeyid)=(?P<secret>[^&\s'\"]+)",
+        ),
         ("password", r"\blogin\s+\S+\s+password\s+(?P<secret>\S+)"),
-        # key: value alone on its line (a config file): the whole rest of the line is the value
-        ("value of a secret setting", rf"^\s*(?:export\s+)?['\"]?(?:[\w.-]*[\W_])?{_SECRET_NAME}['\"]?\s*[:=]\s*(?P<secret>[^\s,'\"][^\n]*?)\s*$"),
+        # key: value alone on its line (a config file): the rest of the line is the value, unless more keys follow
+        (
+            "value of a secret setting",
+            rf"^\s*(?:export\s+)?['\"]?(?:[\w.-]*[\W_])?{_SECRET_NAME}['\"]?\s*[:=]\s*"
+            r"(?P<secret>[^\s,'\"](?:(?!\s[\w.-]+\s*[:=])[^\n])*?)\s*$",
+        ),
         # key=value or "key": "value" inside a line (argparse, dicts, environments)
         (
             "value of a secret setting",
@@ -79,7 +86,7 @@ _KEY_END = re.compile(r"\A[\s\S]*?-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
 
 
 def redact(text: str) -> tuple[str, tuple[str, ...]]:
-    """Text without its secrets, and the kinds of those that were found. Line breaks inside a secret stay, so that lines keep their numbers."""
+    """Text without its secrets, and their kinds. Line breaks inside a secret stay, so that lines keep their numbers."""
     found: list[str] = []
 
     def drop(kind: str, secret: str) -> str:
@@ -149,7 +156,7 @@ class Cleaner:
 
 
 def clean(diagnosis: Diagnosis) -> Diagnosis:
-    """A copy fit for every report: no secrets, no invisible characters, quotations of bounded length; a note on each reading that lost a secret."""
+    """A copy fit for every report: no secrets (a note tells where one was), no invisible characters, quotations of bounded length."""
     cleaner = Cleaner()
     findings = [_finding(f, cleaner) for f in diagnosis.findings]
     renewed = dict(zip(map(id, diagnosis.findings), findings, strict=True))

@@ -37,7 +37,10 @@ def render(diagnosis: Diagnosis) -> str:
 
     cleaned = clean(diagnosis)
     finding = words.roots(cleaned)[0]
-    environment = Environment(loader=FileSystemLoader(resource("templates")), autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True)
+    # Python comes out of this template, not HTML: every value is a literal made by ascii(), every word is from _word or _prose.
+    environment = Environment(
+        loader=FileSystemLoader(resource("templates")), autoescape=False, undefined=StrictUndefined, keep_trailing_newline=True
+    )
     text: str = environment.get_template("regression_test.py.j2").render(
         title=_prose(finding.title),
         run_name=_prose(cleaned.run.name),

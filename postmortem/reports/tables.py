@@ -64,7 +64,8 @@ def _ndjson(frame: pl.DataFrame, file: IO[bytes]) -> None:
     import polars as pl
 
     value = pl.col("value")
-    odd = pl.when(value.is_nan()).then(pl.lit("NaN")).when(value == float("inf")).then(pl.lit("inf")).when(value == float("-inf")).then(pl.lit("-inf"))
+    inf = pl.when(value > 0).then(pl.lit("inf")).otherwise(pl.lit("-inf"))
+    odd = pl.when(value.is_nan()).then(pl.lit("NaN")).when(value.is_infinite()).then(inf)
     time = pl.col("time").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
     frame.with_columns(time, pl.when(value.is_finite()).then(value).alias("value"), odd.alias("nonfinite")).write_ndjson(file)
 

@@ -83,7 +83,7 @@ def proof(evidence: Evidence) -> str:
 
 
 def verdict(diagnosis: Diagnosis) -> tuple[str, str]:
-    """One word for the verdict and its tone: ("crashed", "error"), ("finished, with warnings", "warning"), ("nothing wrong found", "good")."""
+    """The verdict in a few words and its tone: ("crashed", "error"), ("finished, with warnings", "warning"), ("...", "good")."""
     first = roots(diagnosis)
     ended = STATUS_WORDS[diagnosis.run.status]
     if not first:
@@ -116,7 +116,8 @@ def read_line(diagnosis: Diagnosis) -> str:
     readings = diagnosis.readings
     understood = [r for r in readings if r.rows or r.events or r.settings]
     rejected = sum(r.rejected for r in readings)
-    parts = [", ".join((count(len(readings), "file"), count(sum(r.rows for r in readings), "number"), count(sum(len(r.events) for r in readings), "event")))]
+    rows, events = sum(r.rows for r in readings), sum(len(r.events) for r in readings)
+    parts = [f"{count(len(readings), 'file')}, {count(rows, 'number')}, {count(events, 'event')}"]
     if rejected:
         parts.append(f"{count(rejected, 'line')} could not be read")
     if len(understood) < len(readings):

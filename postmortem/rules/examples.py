@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Example:
-    """A small run directory in words: file name -> content. Generic tests write it down and examine it for real."""
+    """A small run directory in words. Generic tests write it down and examine it for real.
 
-    files: Mapping[str, str] = field(default_factory=dict)
+    make gives file name -> content when it is asked for: rules are loaded on every run, their examples only by tests and docs.
+    """
+
+    make: Callable[[], Mapping[str, str]]
     note: str = ""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """File name -> content."""
+        return self.make()
 
 
 def log(text: str, name: str = "train.log", note: str = "") -> Example:
     """A run that left one log with this text."""
-    return Example({name: text}, note)
+    return Example(lambda: {name: text}, note)
 
 
 def files(note: str = "", **content: str) -> Example:
     """A run that left several files; a double underscore in a keyword is a dot ("metrics__csv")."""
-    return Example({name.replace("__", "."): text for name, text in content.items()}, note)
+    return Example(lambda: {name.replace("__", "."): text for name, text in content.items()}, note)
 
 
 def drawn(note: str = "", **curves: Sequence[float] | np.ndarray) -> Example:
@@ -31,12 +40,16 @@ def drawn(note: str = "", **curves: Sequence[float] | np.ndarray) -> Example:
 
     Keywords are column names; a double underscore is a slash: drawn(train__loss=..., val__loss=...).
     """
+    return Example(functools.partial(_csv, curves), note)
+
+
+def _csv(curves: Mapping[str, Sequence[float] | np.ndarray]) -> dict[str, str]:
     columns = {name.replace("__", "/"): np.asarray(values, float) for name, values in curves.items()}
     rows = max(len(values) for values in columns.values())
     lines = [",".join(["step", *columns])]
     for i in range(rows):
         lines.append(",".join([str(i), *(repr(float(v[i])) if i < len(v) else "" for v in columns.values())]))
-    return Example({"metrics.csv": "\n".join(lines) + "\n"}, note)
+    return {"metrics.csv": "\n".join(lines) + "\n"}
 
 
 def telemetry(note: str = "", *, training: bool = True, device: Sequence[int] | None = None, **columns: Sequence[float] | np.ndarray) -> Example:
@@ -44,6 +57,10 @@ def telemetry(note: str = "", *, training: bool = True, device: Sequence[int] | 
 
     Keywords: util, mem_used, mem_total, temp, power, thermal, brake, ecc; device: the GPU index of each row (default 0).
     """
+    return Example(functools.partial(_gpu_csv, training, device, columns), note)
+
+
+def _gpu_csv(training: bool, device: Sequence[int] | None, columns: Mapping[str, Sequence[float] | np.ndarray]) -> dict[str, str]:
     names = {
         "util": ("utilization.gpu [%]", "%"), "mem_used": ("memory.used [MiB]", "MiB"), "mem_total": ("memory.total [MiB]", "MiB"),
         "temp": ("temperature.gpu", ""), "power": ("power.draw [W]", "W"), "thermal": ("clocks_throttle_reasons.hw_thermal_slowdown", "switch"),
@@ -60,7 +77,7 @@ def telemetry(note: str = "", *, training: bool = True, device: Sequence[int] | 
     content = {"gpu.csv": "\n".join(lines) + "\n"}
     if training:
         content["train.log"] = "".join(f"step {i}: loss {2.0 / (1 + 0.05 * i):.4f}\n" for i in range(200))
-    return Example(content, note)
+    return content
 
 
 # ---------------------------------------------------------------------- pieces of curves, to be joined with np.concatenate

@@ -45,14 +45,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         yield Hit([quote(a.event, primary=i == 0) for i, (a, _) in enumerate(told[:3])], cause=f"None of {len(told)} answers is right.")
     for curve in case.all("reward"):
         if len(curve) >= limits.zeros and (curve.values == 0).all():
-            yield Hit([point(curve, -1, f"{curve.raw_name} is exactly 0 in all {len(curve)} points", primary=True)], curve.when(0), confidence="medium")
+            yield Hit([point(curve, 0, f"{curve.raw_name} is exactly 0 in all {len(curve)} points", primary=True)], curve.when(0), confidence="medium")
     for curve in case.all("accuracy"):
         learned = _learned(case, limits)
         values = curve.values[np.isfinite(curve.values)]
         if curve.split in ("val", "test") and len(values) >= limits.points and learned is not None and _percent(curve) and values.max() <= limits.percent:
             yield Hit(
                 [
-                    point(curve, -1, f"{curve.name} never exceeds {values.max():.3g} %", primary=True),
+                    point(curve, 0, f"{curve.name} never exceeds {values.max():.3g} %", primary=True),
                     point(learned, -1, f"although {learned.name} fell from {learned.values[0]:.4g} to {learned.values[-1]:.4g}"),
                 ],
                 curve.when(0),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from postmortem.rules.base import Case, Hit, configured, limit, point
-from postmortem.rules.examples import Example, line
+from postmortem.rules.examples import Example, files, line
 
 severity = "note"
 needs = ("lr",)
@@ -39,7 +39,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 
 def _run(note: str, lr, schedule: str) -> Example:
     rows = "".join(f"{i},{2 / (1 + 0.1 * i)},{v}\n" for i, v in enumerate(lr))
-    return Example({"metrics.csv": "step,loss,lr\n" + rows, "config.yaml": f"lr_scheduler: {schedule}\n"}, note)
+    return files(note, metrics__csv="step,loss,lr\n" + rows, config__yaml=f"lr_scheduler: {schedule}\n")
 
 
 fires_on = [_run("cosine that never moves", [1e-3] * 40, "cosine"), _run("step decay that never steps", [0.1] * 100, "step")]

@@ -27,6 +27,7 @@ fix = (
     "List what can learn: `[n for n, p in model.named_parameters() if p.requires_grad]`.",
 )
 prevention = ("Assert after the first backward pass that every trained parameter has a gradient that is not zero.",)
+LEARNS = ("converging", "still-improving", "falling", "noisy-falling", "staircase", "turn")  # shapes of a loss that fell
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,13 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         zero = np.flatnonzero(curve.values == 0)
         if len(curve) >= limits.points and len(zero) >= limits.share * len(curve):
             i = int(zero[0])
-            yield Hit([point(curve, i, f"{curve.raw_name} is exactly 0 in {len(zero)} of {len(curve)} points, first at {curve.where(i)}", primary=True)], curve.when(i))
+            learns = any(c.shape.name in LEARNS for c in case.all("loss"))
+            yield Hit(
+                [point(curve, i, f"{curve.raw_name} is exactly 0 in {len(zero)} of {len(curve)} points, first at {curve.where(i)}", primary=True)],
+                curve.when(i),
+                severity="note" if learns else "error",
+                cause="The loss falls, so there are gradients: they are logged at the wrong place." if learns else "",
+            )
 
 
 fires_on = [
@@ -50,5 +57,6 @@ fires_on = [
 quiet_on = [
     drawn("ordinary", loss=fall(2, 0.1), grad_norm=fall(3, 0.4)),
     drawn("three skipped steps at the start", loss=fall(2, 0.1), grad_norm=join(flat(0, 3), fall(3, 0.4, 97))),
+    drawn("logged after zero_grad: the loss falls all the same", loss=fall(2, 0.1), grad_norm=flat(0, 100)),
     drawn("small but not zero", loss=fall(2, 0.1), grad_norm=flat(1e-3, 100)),
 ]

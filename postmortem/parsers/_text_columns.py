@@ -1,0 +1,251 @@
+"""Reads one number of every segment of a shape at once: the digits of a column as integers, put together exactly as `float()` would."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from postmortem.frame import NO_TIME
+from postmortem.parsers import _text_numbers as numbers
+from postmortem.parsers._text_numbers import Num
+from postmortem.parsers._text_prefix import STAMP
+from postmortem.parsers._text_shapes import Mined
+
+_POWERS = 10.0 ** np.arange(23)  # exact in a double
+_WHOLE_POWERS = (10 ** np.arange(20, dtype=object)).astype(np.uint64)
+_EXACT = np.uint64(2**53)
+# Eight ASCII digits in a 64-bit word become a number with three multiplications (the SWAR technique described by Johnny Lee and
+# Daniel Lemire, "Quickly parsing eight digits", 2018). _KEEP[n] keeps the low four bits of the last n bytes.
+_KEEP = np.array([0, *((((1 << 64) - 1) << (8 * (8 - n)) & ((1 << 64) - 1)) & 0x0F0F0F0F0F0F0F0F for n in range(1, 9))], np.uint64)
+_TENS, _HUNDREDS, _MYRIADS = np.uint64(2561), np.uint64(6553601), np.uint64(42949672960001)
+_PAIRS, _QUADS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+_PARTS = re.compile(rb"[-+]?(?:(?P<whole>\d+)(?P<dot>\.)?)?(?(dot)|\.)?(?P<part>\d+)?(?:[eE](?P<sign>[-+]?)(?P<power>\d+))?", re.ASCII)
+
+Kind = Literal["plain", "comma", "clock", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where a number stands in the segments of a shape.
+
+    run      index of its first run of digits, counted from the segment's first one
+    whole, part, power  whether it has digits before the dot, behind it, and an exponent
+    runs     number of runs (comma and clock)
+    suffix   the letter behind it that multiplies it, 0: none
+    value    of a constant (nan, inf)
+    """
+
+    kind: Kind
+    run: int = 0
+    whole: bool = True
+    part: bool = False
+    power: bool = False
+    runs: int = 1
+    suffix: int = 0
+    scale: float = 1.0
+    value: float = 0.0
+
+
+def column(text: str, num: Num, run: int) -> Column:
+    """The column of the number `num` of `text`, whose first run of digits is number `run` of the segment."""
+    spelled = text[num.start : num.end]
+    if num.form == "word":
+        return Column("constant", value=numbers.word_value(spelled))
+    if num.form in ("comma", "clock"):
+        return Column("comma" if num.form == "comma" else "clock", run, part="." in spelled, runs=len(re.findall(r"\d+", spelled)))
+    mantissa, _, power = spelled.lower().partition("e")
+    whole, _, part = mantissa.lstrip("+-").partition(".")
+    suffix = ord(text[num.end].lower()) if num.scale != 1.0 else 0
+    return Column("plain", run, bool(whole), bool(part), bool(power), 1, suffix, num.scale)
+
+
+def parse(mined: Mined, rows: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
+    """(values of the segments `rows`, which of them are spelled in another way: None is none)."""
+    if where.kind == "constant":
+        return np.full(len(rows), where.value), None
+    run = mined.first[rows] + where.run
+    if where.kind == "comma":
+        return _comma(mined, run, where), None
+    if where.kind == "clock":
+        return _clock(mined, run, where), None
+    return _plain(mined, run, where)
+
+
+def _plain(mined: Mined, run: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
+    codes, starts, ends = mined.codes, mined.run_starts, mined.run_ends
+    begin, end = starts[run], ends[run]
+    odd: np.ndarray | None = None
+    length = end - begin
+    mantissa = _digits(mined, end, length)
+    digits, behind, scale10 = length, end, np.zeros(len(run), np.int64)
+    next_run = run + 1
+    first = begin if where.whole else begin - 1  # ".5" begins with its dot
+    if not where.whole:
+        scale10 = -length
+    elif where.part:
+        part_end = ends[next_run]
+        part_start = starts[next_run]
+        part = part_end - part_start
+        odd = part_start != end + 1
+        np.multiply(mantissa, _WHOLE_POWERS[np.minimum(part, 19)], out=mantissa)
+        mantissa += _digits(mined, part_end, part)
+        digits, behind, scale10, next_run = length + part, part_end, -part, next_run + 1
+    if where.power:
+        power_start, power_end = starts[next_run], ends[next_run]
+        power = _digits(mined, power_end, np.minimum(power_end - power_start, 8)).astype(np.int64)
+        power = np.where(codes[power_start - 1] == 45, -power, power)
+        gap = power_start - behind
+        wrong = (gap > 3) | (gap < 1)
+        odd = wrong if odd is None else odd | wrong
+        scale10, behind = scale10 + power, power_end
+    values = mantissa.astype(np.float64)
+    if where.part or where.power or not where.whole:
+        if where.power:
+            values = np.where(scale10 < 0, values / _POWERS[np.clip(-scale10, 0, 22)], values * _POWERS[np.clip(scale10, 0, 22)])
+        else:
+            values /= _POWERS[np.minimum(-scale10, 22)]
+    slow = (digits > 18) | (mantissa >= _EXACT) | (np.abs(scale10) > 22)
+    minus = codes[first - 1] == 45
+    if minus.any():
+        np.negative(values, out=values, where=minus)
+    if slow.any():
+        _slowly(mined, values, np.flatnonzero(slow), first, behind)
+    if where.suffix:
+        values = np.where(codes[behind] | 32 == where.suffix, values * where.scale, values)
+    return values, odd if odd is not None and odd.any() else None
+
+
+def _slowly(mined: Mined, values: np.ndarray, which: np.ndarray, first: np.ndarray, behind: np.ndarray) -> None:
+    """Numbers with more digits than a double can hold exactly: one by one."""
+    data = mined.data
+    for i, start, end in zip(which.tolist(), first[which].tolist(), behind[which].tolist(), strict=True):
+        begin = start - 1 if data[start - 1] == 45 else start
+        try:
+            values[i] = float(data[begin:end])
+        except ValueError:
+            values[i] = np.nan
+
+
+def _digits(mined: Mined, end: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """The numbers (uint64) that the `length` digits before `end` spell; of more than 16 digits the last 16."""
+    most = int(length.max()) if len(length) else 0
+    low = _eight(mined.words[end - 8], np.minimum(length, 8) if most > 8 else length)
+    if most > 8:
+        low += _eight(mined.words[end - 16], np.clip(length - 8, 0, 8)) * np.uint64(100_000_000)
+        if most > 16:
+            low[length > 16] = _EXACT  # too long: read slowly
+    return low
+
+
+def _eight(word: np.ndarray, length: np.ndarray) -> np.ndarray:
+    word = word & _KEEP[length]
+    word *= _TENS
+    word >>= np.uint64(8)
+    word &= _PAIRS
+    word *= _HUNDREDS
+    word >>= np.uint64(16)
+    word &= _QUADS
+    word *= _MYRIADS
+    word >>= np.uint64(32)
+    return word
+
+
+def _run_value(mined: Mined, run: np.ndarray) -> np.ndarray:
+    end = mined.run_ends[run]
+    return _digits(mined, end, np.minimum(end - mined.run_starts[run], 16)).astype(np.float64)
+
+
+def spelling(mined: Mined, run: np.ndarray) -> np.ndarray:
+    """A number for each way to spell a run of digits ("07" is not "7")."""
+    length = np.minimum(mined.run_ends[run] - mined.run_starts[run], 16)
+    return _digits(mined, mined.run_starts[run] + length, length).astype(np.int64) * 32 + length
+
+
+def _comma(mined: Mined, run: np.ndarray, where: Column) -> np.ndarray:
+    groups = where.runs - where.part
+    values = _run_value(mined, run)
+    for i in range(1, groups):
+        values = values * 1000.0 + _run_value(mined, run + i)
+    if where.part:
+        last = run + groups
+        length = mined.run_ends[last] - mined.run_starts[last]
+        tens = _POWERS[np.minimum(length, 22)]
+        values = (values * tens + _run_value(mined, last)) / tens
+    minus = mined.codes[mined.run_starts[run] - 1] == 45
+    return np.where(minus, -values, values)
+
+
+def _clock(mined: Mined, run: np.ndarray, where: Column) -> np.ndarray:
+    seconds = _run_value(mined, run + 2)
+    if where.part:
+        length = mined.run_ends[run + 3] - mined.run_starts[run + 3]
+        tens = _POWERS[np.minimum(length, 15)]
+        seconds = (seconds * tens + _run_value(mined, run + 3)) / tens
+    return (_run_value(mined, run) * 60 + _run_value(mined, run + 1)) * 60 + seconds
+
+
+# ---------------------------------------------------------------------- times
+
+
+@dataclass(frozen=True, slots=True)
+class TimeColumn:
+    """Where a full time stamp stands: its first run of digits, whether it has parts of a second; `shift` microseconds to UTC."""
+
+    run: int
+    part: bool
+    shift: int
+
+
+def time_column(stamp: str, run: int) -> TimeColumn | None:
+    """The column of a full time stamp, None where the text is none."""
+    match = STAMP.match(stamp)
+    if match is None:
+        return None
+    zone = (match["zone"] or "").replace(":", "")
+    minutes = (int(zone[1:3]) * 60 + int(zone[3:5])) * (-1 if zone[0] == "-" else 1) if zone else 0
+    return TimeColumn(run, match["part"] is not None, minutes * 60_000_000)
+
+
+def parse_times(mined: Mined, rows: np.ndarray, where: TimeColumn) -> np.ndarray:
+    """Microseconds since 1970 of the segments `rows`, NO_TIME where it is no date."""
+    run = mined.first[rows] + where.run
+    begin = mined.run_starts[run]
+    codes = mined.codes
+    days = _days(mined, begin)
+    hour, minute, second = (_two(codes, begin + at) for at in (11, 14, 17))
+    micros = ((days * 24 + hour) * 60 + minute) * 60 + second
+    micros = micros * 1_000_000 - where.shift
+    if where.part:
+        part = run + 6
+        length = np.minimum(mined.run_ends[part] - mined.run_starts[part], 6)
+        fraction = _digits(mined, mined.run_starts[part] + length, length).astype(np.int64)
+        micros += fraction * 10 ** (6 - length)
+    wrong = (days == NO_TIME) | (hour > 23) | (minute > 59) | (second > 59)
+    return np.where(wrong, NO_TIME, micros)
+
+
+def _two(codes: np.ndarray, at: np.ndarray) -> np.ndarray:
+    return (codes[at].astype(np.int64) - 48) * 10 + (codes[at + 1].astype(np.int64) - 48)
+
+
+def _days(mined: Mined, begin: np.ndarray) -> np.ndarray:
+    """Days since 1970 of the dates "2024-01-31" at `begin`; most chunks hold one date only."""
+    head, tail = mined.words[begin], mined.words[begin + 2]
+    if bool((head == head[0]).all()) and bool((tail == tail[0]).all()):
+        return np.full(len(begin), _day(mined, begin[:1])[0], np.int64)
+    return _day(mined, begin)
+
+
+def _day(mined: Mined, begin: np.ndarray) -> np.ndarray:
+    codes = mined.codes
+    year = _two(codes, begin) * 100 + _two(codes, begin + 2)
+    month, day = _two(codes, begin + 5), _two(codes, begin + 8)
+    wrong = (month < 1) | (month > 12) | (day < 1) | (day > 31) | (year < 1)
+    months = (np.where(wrong, 1970, year) - 1970) * 12 + np.where(wrong, 1, month) - 1
+    start = months.astype("M8[M]").astype("M8[D]").astype(np.int64)
+    following = (months + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)
+    days = start + day - 1
+    return np.where(wrong | (days >= following), NO_TIME, days)

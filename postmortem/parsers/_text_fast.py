@@ -1,0 +1,261 @@
+"""The fast reader of a log: shapes first, then all lines of a shape as columns. It says what _text_reference says, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from postmortem.frame import NO_TIME
+from postmortem.model import Split
+from postmortem.parsers import _text_columns as columns
+from postmortem.parsers._text_events import Watch
+from postmortem.parsers._text_glue import unglued
+from postmortem.parsers._text_marks import SPLITS, Marks, State
+from postmortem.parsers._text_plans import GLUED, MARK, NUMBERS, TRACE, WATCH, Plan, Plans, Told
+from postmortem.parsers._text_quick import Quick
+from postmortem.parsers._text_series import Collector, Key, Points
+from postmortem.parsers._text_shapes import Mined, mined
+from postmortem.parsers._traceback import Folder
+
+_CHECKED = 1_000  # lines of one shape and chunk that are checked for what depends on their digits
+
+
+@dataclass(slots=True)
+class _Group:
+    """All segments of one shape in a chunk that are read alike, and what was read from them."""
+
+    rows: np.ndarray
+    told: Told
+    values: list[np.ndarray] = field(default_factory=list)
+    step: np.ndarray | None = None
+    epoch: np.ndarray | None = None
+    rank: np.ndarray | None = None
+
+
+class Fast:
+    """Feed it the chunks of a log, each of them whole lines; then ask `collector`, `watch` and `folder`."""
+
+    def __init__(self, file: str, watch: Watch, encoding: str = "utf-8", labelled: bool = False) -> None:
+        self.encoding = encoding
+        self.watch = watch
+        self.folder = Folder(file)
+        self.plans = Plans(encoding, labelled, Quick(watch))
+        self.collector = Collector()
+        self.state = State()
+        self.line = 1
+        self.segments = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """The next chunk; it ends with a line end, unless it is the last one or a line is longer than a chunk."""
+        if not chunk:
+            return
+        taken_apart = mined(chunk, self.line)
+        ids = self.plans.ids_of(taken_apart)
+        flags = self.plans.flags_of(ids)
+        if (flags & GLUED).any():
+            chunk = self._unglued(taken_apart, flags)
+            taken_apart = mined(chunk, self.line)
+            ids = self.plans.ids_of(taken_apart)
+            flags = self.plans.flags_of(ids)
+        taken = self._fold(taken_apart, flags)
+        if taken is not None:
+            flags = np.where(taken, 0, flags).astype(np.uint8)
+        self._watch(taken_apart, ids, flags)
+        self._numbers(taken_apart, ids, flags)
+        self.line += chunk.count(b"\n")
+        self.segments += len(ids)
+
+    def close(self) -> None:
+        """The log is at its end."""
+        self.watch.folded = self.folder.close()
+
+    # ------------------------------------------------------------------ glued lines, tracebacks, events
+
+    def _unglued(self, taken_apart: Mined, flags: np.ndarray) -> bytes:
+        r"""The chunk with `\r` put between the lines that were printed one behind the other."""
+        pieces, at = [], int(taken_apart.starts[0])
+        for row in np.flatnonzero(flags & GLUED).tolist():
+            start, end = int(taken_apart.starts[row]), int(taken_apart.ends[row])
+            pieces.append(taken_apart.data[at:start])
+            text = taken_apart.data[start:end].decode(self.encoding, "surrogateescape")
+            pieces.append("\r".join(unglued(text)).encode(self.encoding, "surrogateescape"))
+            at = end
+        return b"".join([*pieces, taken_apart.data[at:]])
+
+    def _fold(self, taken_apart: Mined, flags: np.ndarray) -> np.ndarray | None:
+        """Which segments belong to tracebacks; only lines that may begin one are looked at while none is open."""
+        begins = np.flatnonzero(flags & TRACE)
+        if self.folder.idle and not len(begins):
+            return None
+        taken = np.zeros(len(flags), bool)
+        row = 0 if not self.folder.idle else int(begins[0])
+        while row < len(flags):
+            text = taken_apart.text(row).decode(self.encoding, "replace")
+            taken[row] = self.folder.feed(int(taken_apart.lines[row]), text)
+            if self.folder.idle:
+                following = int(np.searchsorted(begins, row, side="right"))
+                row = int(begins[following]) if following < len(begins) else len(flags)
+            else:
+                row += 1
+        return taken
+
+    def _watch(self, taken_apart: Mined, ids: np.ndarray, flags: np.ndarray) -> None:
+        rows = np.flatnonzero(flags & WATCH)
+        if not len(rows):
+            return
+        for shape, some in _by_shape(ids, rows):
+            middle = max(0, len(some) - _CHECKED)
+            chosen = np.concatenate((some[: _CHECKED // 2], some[_CHECKED // 2 + middle :]))
+            for row in chosen.tolist():
+                text = taken_apart.text(row).decode(self.encoding, "replace")
+                self.watch.look(shape, int(taken_apart.lines[row]), text, self.plans.labelled)
+            if middle:
+                self.watch.skip(shape, middle)
+
+    # ------------------------------------------------------------------ numbers
+
+    def _numbers(self, taken_apart: Mined, ids: np.ndarray, flags: np.ndarray) -> None:
+        rows = np.flatnonzero(flags & (NUMBERS | MARK))
+        marks = Marks(len(ids), self.segments, self.state)
+        if len(rows):
+            groups = self._groups(taken_apart, ids, rows, marks)
+            marks.settle()
+            self._emit(taken_apart, groups, marks)
+        self.state = marks.last(self.state)
+
+    def _groups(self, taken_apart: Mined, ids: np.ndarray, rows: np.ndarray, marks: Marks) -> list[_Group]:
+        """The segments by shape, with steps, epochs and values read, and every heading and section marked."""
+        shapes: list[tuple[int, Plan, np.ndarray]] = []
+        for shape, some in _by_shape(ids, rows):
+            plan = self.plans.plans[shape]
+            shapes += self._by_name(taken_apart, shape, plan, some) if plan.naming else [(shape, plan, some)]
+        for _, plan, some in shapes:
+            marks.place(plan.said, some)
+        marks.settle_places()
+        groups: list[_Group] = []
+        for shape, plan, some in shapes:
+            if plan.told is not None:
+                self._group(taken_apart, plan.told, some, groups, marks)
+            elif plan.said is not None and plan.said.cells is not None:
+                self._rows(taken_apart, shape, plan, some, groups, marks)
+        return groups
+
+    def _by_name(self, taken_apart: Mined, shape: int, plan: Plan, rows: np.ndarray) -> list[tuple[int, Plan, np.ndarray]]:
+        """The segments of a shape by the digits in their names: "top1: 50.2" and "top5: 80.1" are of one shape."""
+        digits = np.stack([columns.spelling(taken_apart, taken_apart.first[rows] + run) for run in plan.naming], axis=1)
+        if bool((digits == digits[0]).all()):
+            kinds, which = digits[:1], np.zeros(len(rows), np.int64)
+        else:
+            kinds, which = np.unique(digits, axis=0, return_inverse=True)
+            which = which.reshape(-1)
+        found = []
+        for kind, spelled in enumerate(kinds.tolist()):
+            some = rows[which == kind]
+            text = taken_apart.text(int(some[0])).decode(self.encoding, "replace")
+            named = self.plans.named(shape, tuple(spelled), text)
+            if named is not None:
+                found.append((*named, some))
+        return found
+
+    def _rows(self, taken_apart: Mined, shape: int, plan: Plan, rows: np.ndarray, groups: list[_Group], marks: Marks) -> None:
+        """Rows of tables: read by the head of the table above them."""
+        heads = marks.table_before(rows)
+        for head in np.unique(heads).tolist():
+            told = self.plans.row(shape, plan, marks.tables[head] if head >= 0 else None)
+            if told is not None:
+                self._group(taken_apart, told, rows[heads == head], groups, marks)
+
+    def _group(self, taken_apart: Mined, told: Told, rows: np.ndarray, groups: list[_Group], marks: Marks, alone: bool = False) -> None:
+        if not told.boxed and not told.heads:
+            rows = rows[~marks.in_code(rows)]
+        if not len(rows):
+            return
+        group = _Group(rows, told)
+        odd: np.ndarray | None = None
+        for name in ("step", "epoch", "rank"):
+            where = getattr(told, name)
+            if where is not None:
+                values, wrong = columns.parse(taken_apart, rows, where)
+                setattr(group, name, values)
+                odd = wrong if odd is None else odd if wrong is None else odd | wrong
+        for _, _, _, where in told.metrics:
+            values, wrong = columns.parse(taken_apart, rows, where)
+            group.values.append(values)
+            odd = wrong if odd is None else odd if wrong is None else odd | wrong
+        if odd is not None and not alone:
+            self._odd(taken_apart, told, rows, odd, groups, marks)
+            return
+        groups.append(group)
+        marks.counters(told, rows, group.step, group.epoch)
+
+    def _odd(self, taken_apart: Mined, told: Told, rows: np.ndarray, odd: np.ndarray, groups: list[_Group], marks: Marks) -> None:
+        """Segments that are spelled unlike the first one of their shape after all: each is read on its own."""
+        self._group(taken_apart, told, rows[~odd], groups, marks, alone=True)
+        for row in rows[odd]:
+            plan = self.plans.plan(taken_apart.text(int(row)).decode(self.encoding, "replace"))
+            if plan is not None and plan.told is not None:
+                self._group(taken_apart, plan.told, np.array([row]), groups, marks, alone=True)
+
+    def _emit(self, taken_apart: Mined, groups: list[_Group], marks: Marks) -> None:
+        """Points by series; within a series by line."""
+        found: dict[Key, list[tuple[np.ndarray, Points, bool]]] = {}
+        order: dict[Key, tuple[int, int]] = {}
+        for group in groups:
+            if group.told.metrics:
+                self._points(taken_apart, group, marks, found, order)
+        for key in sorted(found, key=order.__getitem__):
+            parts = found[key]
+            points = parts[0][1] if len(parts) == 1 else Points(*(np.concatenate(some) for some in zip(*(part[1] for part in parts), strict=True)))
+            if len(parts) > 1:
+                by_row = np.argsort(np.concatenate([part[0] for part in parts]), kind="stable")
+                points = Points(*(column[by_row] for column in points))
+            self.collector.add(key, points, all(part[2] for part in parts))
+
+    def _points(
+        self,
+        taken_apart: Mined,
+        group: _Group,
+        marks: Marks,
+        found: dict[Key, list[tuple[np.ndarray, Points, bool]]],
+        order: dict[Key, tuple[int, int]],
+    ) -> None:
+        rows, told = group.rows, group.told
+        steps, epochs = marks.steps(rows, told, group.step), marks.epochs(rows, told, group.epoch)
+        times = np.full(len(rows), NO_TIME) if told.stamp is None else columns.parse_times(taken_apart, rows, told.stamp)
+        lines = taken_apart.lines[rows]
+        sections = marks.sections(rows, told)
+        boxes = marks.groups_before(rows) if told.boxed else None
+        for place, ((name, split, says, _), values) in enumerate(zip(told.metrics, group.values, strict=True)):
+            by_section = sections if split is None and not says else None
+            for prefix, side, rank, some in _parts(rows, by_section, group.rank, boxes):
+                key = Key(told.family, (marks.names[prefix] if prefix >= 0 else "") + name, split or side, rank)
+                all_columns = Points(values, lines, steps, epochs, times)
+                points = all_columns if some is None else Points(*(column[some] for column in all_columns))
+                chosen = rows if some is None else rows[some]
+                found.setdefault(key, []).append((chosen, points, told.alone))
+                order[key] = min(order.get(key, (1 << 62, 0)), (int(chosen[0]), place))
+
+
+def _parts(
+    rows: np.ndarray, sections: np.ndarray | None, ranks: np.ndarray | None, boxes: np.ndarray | None
+) -> Iterable[tuple[int, Split | None, int | None, np.ndarray | None]]:
+    """(group of a box, split, rank, which rows) of every part of a group that is a series of its own; None: all rows."""
+    codes = [np.full(len(rows), -1) if some is None else some.astype(np.int64) for some in (boxes, sections, ranks)]
+    if all(bool((code == code[0]).all()) for code in codes):
+        box, side, rank = (int(code[0]) for code in codes)
+        yield box, SPLITS[side], None if ranks is None else rank, None
+        return
+    table = np.stack(codes, axis=1)
+    for box, side, rank in np.unique(table, axis=0).tolist():
+        yield box, SPLITS[side], None if ranks is None else rank, np.flatnonzero((table == (box, side, rank)).all(axis=1))
+
+
+def _by_shape(ids: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """The rows of each shape, in order."""
+    order = rows[np.argsort(ids[rows], kind="stable")]
+    shapes = ids[order]
+    cuts = np.flatnonzero(shapes[1:] != shapes[:-1]) + 1
+    return [(int(ids[some[0]]), some) for some in np.split(order, cuts)]
+

@@ -1,0 +1,213 @@
+"""The context of every segment of a chunk as arrays: which heading, section, table, box and code it stands below.
+
+The same rules as in _text_reference, told once for all segments: a mark stands where a heading is, and what holds at a segment
+is the last mark before it. What holds at the end of a chunk begins the next one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from postmortem.frame import NO_STEP
+from postmortem.model import Split
+from postmortem.parsers._text_context import CODE_REACH, HEAD_REACH, OWN_REACH, sectioned
+from postmortem.parsers._text_line import Columns, Said
+from postmortem.parsers._text_plans import Told
+
+SPLITS: dict[int, Split | None] = {-1: None, 0: None, 1: "train", 2: "val", 3: "test"}
+_CODES: dict[Split | None, int] = {None: 0, "train": 1, "val": 2, "test": 3}
+
+
+@dataclass(slots=True)
+class State:
+    """What holds where a chunk begins. Ordinals count segments from the beginning of the file."""
+
+    epoch: float = math.nan
+    step: int = NO_STEP
+    step_until: int = -1
+    section: int = 0
+    table: Columns | None = None
+    code: int = -(1 << 40)  # ordinal of the last line of code
+    plain: dict[str, int] = field(default_factory=dict)  # family with steps of its own: its first segment outside any section
+
+
+class Marks:
+    """Marks of one chunk of `count` segments, the first of which has the ordinal `base`."""
+
+    def __init__(self, count: int, base: int, state: State) -> None:
+        self.count, self.base, self.state = count, base, state
+        self.places = np.arange(count)
+        self.tables: list[Columns] = [] if state.table is None else [state.table]
+        self.names: list[str] = []
+        self._section = np.full(count, -1, np.int8)
+        self._code = np.zeros(count, bool)
+        self._table = np.full(count, -1, np.int64)
+        self._boxed = np.zeros(count, bool)
+        self._group = np.full(count, -1, np.int64)
+        self._epoch: list[tuple[np.ndarray, np.ndarray]] = []
+        self._step: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._box_step: list[tuple[np.ndarray, np.ndarray]] = []
+        self._box_epoch: list[tuple[np.ndarray, np.ndarray]] = []
+        self._own: list[tuple[str, np.ndarray]] = []
+
+    # ------------------------------------------------------------------ before numbers are read
+
+    def place(self, said: Said | None, rows: np.ndarray) -> None:
+        """Mark what needs no number: sections, code, heads of tables, boxes."""
+        if said is None:
+            return
+        if said.boxed:
+            self._boxed[rows] = True
+        if said.code:
+            self._code[rows] = True
+        elif said.columns is not None:
+            self.tables.append(said.columns)
+            self._table[rows] = len(self.tables) - 1
+        elif said.group is not None:
+            self.names.append(said.group)
+            self._group[rows] = len(self.names) - 1
+        elif said.section and (said.heads or not said.metrics) and said.cells is None:
+            self._section[rows] = _CODES[sectioned(said.section)]
+
+    def settle_places(self) -> None:
+        """All places are marked: find for each segment the last one before it."""
+        self._code_before = np.maximum.accumulate(np.where(self._code, self.places, -1)) if self._code.any() else None
+        self._table_at = _last(self._table, 0 if self.state.table is not None else -1)
+        self._section_at = _last(self._section, self.state.section) if (self._section >= 0).any() else None
+        edges = self._boxed & ~np.concatenate(([False], self._boxed[:-1]))
+        self._box = np.cumsum(edges) - 1 if self._boxed.any() else None
+
+    def in_code(self, rows: np.ndarray) -> np.ndarray:
+        """Which rows stand right below a line of code."""
+        ordinal_until = self.state.code + CODE_REACH
+        inside = self.base + rows <= ordinal_until
+        if self._code_before is not None:
+            before = self._code_before[rows]
+            inside = inside | ((before >= 0) & (rows - before <= CODE_REACH))
+        return inside
+
+    def table_before(self, rows: np.ndarray) -> np.ndarray:
+        """Index in `tables` of the head above each row, -1: none."""
+        return self._table_at[rows]
+
+    def groups_before(self, rows: np.ndarray) -> np.ndarray:
+        """Index in `names` of the group of a box that each row is in, -1: none."""
+        assert self._box is not None
+        last = np.maximum.accumulate(np.where(self._group >= 0, self.places, -1))[rows]
+        same = (last >= 0) & (self._box[last] == self._box[rows])
+        return np.where(same, self._group[last], -1)
+
+    # ------------------------------------------------------------------ counters
+
+    def counters(self, told: Told, rows: np.ndarray, step: np.ndarray | None, epoch: np.ndarray | None) -> None:
+        """The steps and epochs that lines say."""
+        if told.boxed:
+            if step is not None:
+                self._box_step.append((rows, whole(step)))
+            if epoch is not None:
+                self._box_epoch.append((rows, epoch))
+            return
+        if epoch is not None:
+            self._epoch.append((rows, epoch))
+        ordinals = rows + self.base
+        if told.heads:
+            steps = np.full(len(rows), NO_STEP) if step is None else whole(step)
+            self._step.append((rows, steps, np.full(len(rows), -1) if step is None else ordinals + HEAD_REACH))
+        elif step is not None:
+            carried = epoch is None
+            steps = whole(step) if carried else np.full(len(rows), NO_STEP)
+            self._step.append((rows, steps, ordinals + OWN_REACH if carried else np.full(len(rows), -1)))
+            self._own.append((told.family, rows))
+
+    def settle(self) -> None:
+        """All counters are told: find for each segment the last ones before it."""
+        self._epoch_at = self._before(self._epoch, self.state.epoch)
+        self._step_at = self._before([(rows, steps) for rows, steps, _ in self._step], self.state.step)
+        self._until_at = self._before([(rows, until) for rows, _, until in self._step], self.state.step_until)
+        for family, rows in self._own:
+            outside = rows if self._section_at is None and self.state.section == 0 else rows[self._section_code(rows) == 0]
+            if len(outside):
+                first = int(outside.min()) + self.base
+                self.state.plain[family] = min(self.state.plain.get(family, first), first)
+
+    def _before(self, marks: list[tuple[np.ndarray, np.ndarray]], begin: float) -> np.ndarray | None:
+        """The value of the last mark before each segment; one more at the end for what follows. None: it never changes."""
+        if not marks:
+            return None
+        values = np.full(self.count + 1, begin, marks[0][1].dtype)
+        marked = np.zeros(self.count + 1, bool)
+        for rows, some in marks:
+            values[rows + 1] = some
+            marked[rows + 1] = True
+        return values[np.maximum.accumulate(np.where(marked, np.arange(self.count + 1), 0))]
+
+    # ------------------------------------------------------------------ answers
+
+    def epochs(self, rows: np.ndarray, told: Told, own: np.ndarray | None) -> np.ndarray:
+        """The epoch of each row."""
+        epochs = own if own is not None else np.full(len(rows), self.state.epoch) if self._epoch_at is None else self._epoch_at[rows]
+        return self._boxes(rows, epochs, self._box_epoch, math.nan) if told.boxed else epochs
+
+    def steps(self, rows: np.ndarray, told: Told, own: np.ndarray | None) -> np.ndarray:
+        """The step of each row, NO_STEP where nobody says."""
+        if own is not None:
+            steps = whole(own)
+        elif self._step_at is None or self._until_at is None:
+            steps = np.where(rows + self.base <= self.state.step_until, self.state.step, NO_STEP)
+        else:
+            steps = np.where(rows + self.base <= self._until_at[rows], self._step_at[rows], NO_STEP)
+        return self._boxes(rows, steps, self._box_step, NO_STEP) if told.boxed else steps
+
+    def _boxes(self, rows: np.ndarray, values: np.ndarray, said: list[tuple[np.ndarray, np.ndarray]], missing: float) -> np.ndarray:
+        """What a box says somewhere holds in all of it; said twice, the later counts."""
+        if not said:
+            return values
+        assert self._box is not None
+        where = np.concatenate([some for some, _ in said])
+        what = np.concatenate([some for _, some in said])
+        known = (what != missing) & (what == what)
+        order = np.argsort(where[known], kind="stable")
+        by_box = np.full(int(self._box.max()) + 1, missing, values.dtype)
+        by_box[self._box[where[known][order]]] = what[known][order]
+        told = by_box[self._box[rows]]
+        return np.where((told != missing) & (told == told), told, values)
+
+    def sections(self, rows: np.ndarray, told: Told) -> np.ndarray:
+        """The section of each row as a key of SPLITS. Lines with a step of their own that came before any section stay out of it."""
+        codes = self._section_code(rows)
+        first = self.state.plain.get(told.family) if told.step is not None and not told.boxed else None
+        return codes if first is None else np.where(rows + self.base > first, 0, codes)
+
+    def _section_code(self, rows: np.ndarray) -> np.ndarray:
+        return np.full(len(rows), self.state.section) if self._section_at is None else self._section_at[rows]
+
+    def last(self, state: State) -> State:
+        """What holds behind the chunk."""
+        if not hasattr(self, "_epoch_at"):
+            return state
+        if self._epoch_at is not None:
+            state.epoch = float(self._epoch_at[-1])
+        if self._step_at is not None and self._until_at is not None:
+            state.step, state.step_until = int(self._step_at[-1]), int(self._until_at[-1])
+        if self._section_at is not None:
+            state.section = int(self._section_at[-1])
+        table = int(self._table_at[-1]) if len(self._table_at) else -1
+        state.table = self.tables[table] if table >= 0 else None
+        if self._code.any():
+            state.code = self.base + int(np.flatnonzero(self._code)[-1])
+        return state
+
+
+def _last(marks: np.ndarray, begin: int) -> np.ndarray:
+    """The last mark (not negative) before each segment, and one more for what follows."""
+    places = np.maximum.accumulate(np.where(np.concatenate(([True], marks >= 0)), np.arange(len(marks) + 1), 0))
+    return np.concatenate((np.array([begin], marks.dtype), marks))[places]
+
+
+def whole(values: np.ndarray) -> np.ndarray:
+    """Whole numbers as int64, NO_STEP for all others."""
+    usable = np.isfinite(values) & (np.abs(values) < 2.0**53) & (values == np.floor(values))
+    return np.where(usable, np.where(usable, values, 0).astype(np.int64), NO_STEP)

@@ -1,0 +1,196 @@
+"""What every shape of a file means: decided once from the first line of that shape, kept for all others."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from postmortem.model import Split
+from postmortem.parsers import _text_columns as columns
+from postmortem.parsers._text_columns import Column, TimeColumn
+from postmortem.parsers._text_context import row_metrics
+from postmortem.parsers._text_glue import unglued
+from postmortem.parsers._text_line import Columns, Said, said
+from postmortem.parsers._text_numbers import Num
+from postmortem.parsers._text_pairs import says_split
+from postmortem.parsers._text_prefix import Opened, opened
+from postmortem.parsers._text_quick import Quick
+from postmortem.parsers._text_shapes import LONG_KEY, Mined
+from postmortem.parsers._traceback import HINTS
+
+MOST_SHAPES = 150_000  # shapes remembered at a time; when there are more, those that mean nothing are forgotten
+
+MOST_NAMES = 5_000  # names of one file that differ in their digits only
+
+NUMBERS, MARK, WATCH, TRACE, GLUED = 1, 2, 4, 8, 16  # what is to be done with the lines of a shape
+
+_RUN = re.compile(r"[0-9]+")
+_DIGIT = re.compile(r"[0-9]")
+_HINTS = tuple(dict.fromkeys(_DIGIT.sub("0", hint) for hint in HINTS))
+
+
+@dataclass(slots=True)
+class Told:
+    """`Said` with columns instead of places: how to read every line of a shape."""
+
+    family: str
+    metrics: list[tuple[str, Split | None, bool, Column]]  # name, split, whether the name says the split, column
+    step: Column | None
+    epoch: Column | None
+    rank: Column | None
+    stamp: TimeColumn | None
+    heads: bool
+    boxed: bool
+    alone: bool
+
+
+@dataclass(slots=True)
+class Plan:
+    """A shape: what its first line said, and that line, to find out more when a row meets the head of a table."""
+
+    line: Opened
+    said: Said | None
+    told: Told | None = None
+    runs: list[int] = field(default_factory=list)
+    naming: tuple[int, ...] = ()  # runs of digits that stand in names ("top5"): other digits, other names
+
+
+class Plans:
+    """All shapes of a file."""
+
+    def __init__(self, encoding: str, labelled: bool, quick: Quick) -> None:
+        self.encoding = encoding
+        self.labelled = labelled
+        self.quick = quick
+        self.ids: dict[bytes, int] = {}
+        self.plans: dict[int, Plan] = {}
+        self._flags: list[int] = []
+        self._rows: dict[tuple[int, Columns | None], Told | None] = {}
+        self._named: dict[tuple[int, tuple[int, ...]], tuple[int, Plan] | None] = {}
+
+    def ids_of(self, mined: Mined) -> np.ndarray:
+        """The number of each segment's shape; new shapes are decided first."""
+        ids, keys = self.ids, mined.keys
+        try:
+            return np.fromiter(map(ids.__getitem__, keys), np.int64, len(keys))
+        except KeyError:
+            pass
+        new: list[int] = []
+        if len(ids) > MOST_SHAPES:
+            self._forget()
+            ids = self.ids
+        for segment, key in enumerate(keys):
+            if key not in ids:
+                ids[key] = len(self._flags) + len(new)
+                new.append(segment)
+        found = np.fromiter(map(ids.__getitem__, keys), np.int64, len(keys))
+        self._decide(mined, new)
+        for segment in new:
+            if len(keys[segment]) > LONG_KEY:
+                del ids[keys[segment]]
+        return found
+
+    def flags_of(self, ids: np.ndarray) -> np.ndarray:
+        """What is to be done with each segment."""
+        return np.array(self._flags, np.uint8)[ids]
+
+    def _forget(self) -> None:
+        self.ids = {key: number for key, number in self.ids.items() if self._flags[number]}
+
+    def _decide(self, mined: Mined, segments: list[int]) -> None:
+        texts = [mined.text(segment).decode(self.encoding, "replace") for segment in segments]
+        for text, look in zip(texts, self.quick.looks(texts), strict=True):
+            number = len(self._flags)
+            flags = look.flags
+            if look.numbers:
+                plan = self.plan(text)
+                if plan is not None:
+                    self.plans[number] = plan
+                    flags |= _work(plan)
+            zeros = _DIGIT.sub("0", text) if look.hint else ""
+            if zeros and any(hint in zeros for hint in _HINTS):
+                flags |= TRACE
+            if look.glue and len(unglued(text)) > 1:
+                flags |= GLUED
+            self._flags.append(flags)
+
+    def plan(self, text: str) -> Plan | None:
+        """How to read the lines that have the shape of `text`, None: nothing in them."""
+        line = opened(text, self.labelled)
+        found = said(line)
+        if found is None:
+            return None
+        plan = Plan(line, found, None, [match.start() for match in _RUN.finditer(line.line)])
+        if found.metrics or found.heads or found.boxed and found.group is None:
+            plan.told = self._told(plan, found)
+        plan.naming = self._naming(plan, found)
+        return plan
+
+    def named(self, number: int, digits: tuple[int, ...], text: str) -> tuple[int, Plan] | None:
+        """(number, plan) of the lines of a shape whose names hold these digits; `text` is one of them."""
+        if (number, digits) not in self._named:
+            plan = self.plan(text) if len(self._named) < MOST_NAMES else None
+            self._named[number, digits] = None if plan is None else (-len(self._named) - 1, plan)
+        return self._named[number, digits]
+
+    def _naming(self, plan: Plan, found: Said) -> tuple[int, ...]:
+        bare = plan.line.bare
+        spans = []
+        for metric in found.metrics:
+            if _DIGIT.search(metric.name) and (start := bare.rfind(metric.name, 0, max(metric.num.start, 0))) >= 0:
+                spans.append((start, start + len(metric.name)))
+        if found.cells is not None and _DIGIT.search(found.cells.label):
+            start = bare.find(found.cells.label)
+            spans.append((start, start + len(found.cells.label)))
+        return tuple(self._run(plan, match.start()) for start, end in spans for match in _RUN.finditer(bare, start, end))
+
+    def row(self, number: int, plan: Plan, table: Columns | None) -> Told | None:
+        """How to read a row of a table below this head of a table."""
+        if (number, table) not in self._rows:
+            assert plan.said is not None
+            found = row_metrics(plan.said, table)
+            self._rows[number, table] = None if found is None else self._told(plan, found)
+        return self._rows[number, table]
+
+    def _told(self, plan: Plan, found: Said) -> Told:
+        line = plan.line
+        stamp = None
+        if found.stamp is not None:
+            stamp = columns.time_column(line.bare[found.stamp[0] : found.stamp[1]], self._run(plan, found.stamp[0]))
+        rank = self._column(plan, found.rank)
+        if rank is None and line.rank is not None:
+            rank = Column("plain", bisect_left(plan.runs, line.rank[0]))
+        return Told(
+            family=found.family,
+            metrics=[(m.name, m.split, says_split(m.name), columns.column(line.bare, m.num, self._first(plan, m.num))) for m in found.metrics],
+            step=self._column(plan, found.step),
+            epoch=self._column(plan, found.epoch),
+            rank=rank,
+            stamp=stamp,
+            heads=found.heads,
+            boxed=found.boxed,
+            alone=found.alone,
+        )
+
+    def _column(self, plan: Plan, num: Num | None) -> Column | None:
+        return None if num is None else columns.column(plan.line.bare, num, self._first(plan, num))
+
+    def _first(self, plan: Plan, num: Num) -> int:
+        """Which run of digits of the segment the number begins with."""
+        match = _RUN.search(plan.line.bare, num.start, num.end)
+        return 0 if match is None else self._run(plan, match.start())
+
+    def _run(self, plan: Plan, place: int) -> int:
+        origin = plan.line.origin
+        return bisect_left(plan.runs, place if origin is None else origin[place])
+
+
+def _work(plan: Plan) -> int:
+    found = plan.said
+    assert found is not None
+    if found.code or found.columns is not None or found.group is not None or (found.section and not found.metrics and not found.heads):
+        return MARK
+    return NUMBERS

@@ -1,0 +1,75 @@
+r"""Finds the few shapes that the millions of lines of a log have, so that everything else is decided once for each shape.
+
+A segment is what stands between two line ends (`\n`, `\r`). Its shape is the segment without digits, signs, dots, blanks and
+bar glyphs, with a marker where each run of digits began. The marker says what stood before the run (a letter, a dot, a comma, a
+colon or something else): two segments of one shape have the same words and the same numbers in the same places, so what a
+number means in one of them it means in all of them. Making shapes is a scatter and one `bytes.translate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+PAD = b" " * 24  # so that eight bytes before any digit can be loaded
+LONG_KEY = 32_768  # a shape longer than this is no log line
+
+_DELETED = bytes(b for b in range(256) if chr(b) in "0123456789+-. \t=>#*" or b == 0xE2 or 0x80 <= b <= 0x9F)
+_TO_NEWLINE = bytes(10 if b == 13 else b for b in range(256))
+_MARKERS = np.ones(256, np.uint8)
+_MARKERS[[b for b in range(256) if chr(b).isalpha() or b >= 0x80 or b == 0x5F]] = 2
+_MARKERS[ord(".")] = 3
+_MARKERS[ord(",")] = 4
+_MARKERS[ord(":")] = 5
+
+
+@dataclass(slots=True)
+class Mined:
+    """A chunk of a log, taken apart.
+
+    data            PAD, then the chunk
+    codes           data as bytes (uint8); words  data as overlapping little-endian uint64, one for each offset
+    starts, ends    (segments,) offsets of the segments in data, without their line ends
+    lines           (segments,) line number of each segment
+    keys            shape of each segment
+    run_starts, run_ends  (runs,) offsets of all runs of digits;  first  (segments,) index of a segment's first run
+    """
+
+    data: bytes
+    codes: np.ndarray
+    words: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    lines: np.ndarray
+    keys: list[bytes]
+    run_starts: np.ndarray
+    run_ends: np.ndarray
+    first: np.ndarray
+
+    def text(self, segment: int) -> bytes:
+        """The bytes of a segment."""
+        return self.data[int(self.starts[segment]) : int(self.ends[segment])]
+
+
+def mined(chunk: bytes, line: int) -> Mined:
+    """Take a chunk apart whose first segment stands in line `line`."""
+    data = PAD + chunk if chunk.endswith((b"\n", b"\r")) else PAD + chunk + b"\n"
+    codes = np.frombuffer(data, np.uint8)
+    words = np.ndarray((len(data) - 7,), "<u8", buffer=data, strides=(1,))
+    breaks = np.flatnonzero((codes == 10) | (codes == 13)) if b"\r" in chunk else np.flatnonzero(codes == 10)
+    starts = np.empty(len(breaks), np.int64)
+    starts[0] = len(PAD)
+    starts[1:] = breaks[:-1] + 1
+    lines = np.empty(len(breaks), np.int64)
+    lines[0] = line
+    np.cumsum(codes[breaks[:-1]] == 10, out=lines[1:])
+    lines[1:] += line
+    is_digit = (codes - np.uint8(48)) < 10
+    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1]) + 1  # starts and ends alternate: PAD begins, a line end closes
+    run_starts, run_ends = edges[0::2], edges[1::2]
+    marked = bytearray(data)
+    np.frombuffer(marked, np.uint8)[run_starts] = _MARKERS[codes[run_starts - 1]]
+    keys = marked.translate(_TO_NEWLINE, _DELETED).split(b"\n")
+    keys.pop()  # behind the last line end
+    return Mined(data, codes, words, starts, breaks, lines, [bytes(key) for key in keys], run_starts, run_ends, np.searchsorted(run_starts, starts))

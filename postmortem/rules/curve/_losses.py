@@ -1,0 +1,111 @@
+"""Which curves of a run the curve rules look at: its main losses and scores, and what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from postmortem.model import Curve, Unchecked
+from postmortem.rules.base import Case
+
+TRAIN = ("train", None)  # a loss that names no split is the training loss
+EVALUATION = ("val", "test")
+REWARDS = ("reward", "win_rate")  # reinforcement learning: its losses measure a moving target and may rise while all is well
+BOUNDED = ("accuracy", "accuracy_top5", "f1", "auc", "map", "precision", "recall", "win_rate")  # scores between 0 and 1 (or 100 %)
+FALLING = ("converging", "still-improving", "noisy-falling", "staircase", "warm-up", "hockey-stick", "plateau")
+
+
+def train_losses(case: Case) -> list[Curve]:
+    """The main training losses, the longest first: called `loss` where the run has one, else its component losses."""
+    return _main([c for c in case.curves if _is_loss(c) and c.split in TRAIN])
+
+
+def val_losses(case: Case) -> list[Curve]:
+    """The main validation losses, the longest first; losses on a test split only where there is none on a validation split."""
+    for split in EVALUATION:
+        found = [c for c in case.curves if _is_loss(c) and c.split == split]
+        if found:
+            return _main(found)
+    return []
+
+
+def scores(case: Case, *splits: str | None) -> list[Curve]:
+    """Scores with a known name and direction on these splits (all splits if none is named), the longest first."""
+    found = [c for c in case.curves if c.kind == "score" and c.direction and (not splits or c.split in splits)]
+    return sorted(found, key=_order)
+
+
+def rewarded(case: Case) -> bool:
+    """Whether the run earns rewards: then a rising loss proves nothing."""
+    return any(c.metric in REWARDS and len(c) > 1 for c in case.curves)
+
+
+def too_short(rule: str, curves: Sequence[Curve], least: float, what: str) -> Iterator[Unchecked]:
+    """Why a rule cannot say anything, where all its curves have too few points; nothing where one is long enough."""
+    if not curves:
+        yield Unchecked(rule, f"the run holds no {what}")
+    elif max(finite(c) for c in curves) < least:
+        yield Unchecked(rule, f"the {what} has {max(finite(c) for c in curves)} points; {least:g} are needed to tell")
+
+
+def finite(curve: Curve) -> int:
+    """Number of finite points of a curve."""
+    return int(np.isfinite(curve.values).sum())
+
+
+def number(curve: Curve, name: str) -> float:
+    """A number of the curve's shape; NaN where it has none of that name."""
+    return float(curve.shape.numbers.get(name, float("nan")))
+
+
+def index(curve: Curve, name: str) -> int:
+    """An index among the numbers of the curve's shape; 0 where it has none of that name."""
+    return int(curve.shape.numbers.get(name, 0))
+
+
+def first(curve: Curve) -> int:
+    """Index of the first finite point."""
+    return int(np.argmax(np.isfinite(curve.values)))
+
+
+def last(curve: Curve) -> int:
+    """Index of the last finite point."""
+    return len(curve) - 1 - int(np.argmax(np.isfinite(curve.values[::-1])))
+
+
+def share_at(curve: Curve, at: int) -> float:
+    """How far through the curve a point is, 0 to 1."""
+    return at / max(1, len(curve) - 1)
+
+
+def matching(curve: Curve, others: Sequence[Curve]) -> Curve | None:
+    """The curve that belongs to another one (a training loss to its validation loss): same file first, alike length, smooth rather than per step."""
+    known = [c for c in others if finite(c) >= 3]
+    if not known:
+        return None
+    beside = [c for c in known if c.file == curve.file] or known
+    return min(beside, key=lambda c: (c.metric != curve.metric, "step" in c.raw_name.lower(), abs(np.log(len(c) / max(1, len(curve))))))
+
+
+def level_at(curve: Curve, share: float) -> float:
+    """Median of the curve around a share of its length: a twentieth of it, three points at least."""
+    known = curve.values[np.isfinite(curve.values)]
+    half = max(1, len(known) // 40)
+    at = int(round(share * (len(known) - 1)))
+    return float(np.median(known[max(0, at - half) : at + half + 1]))
+
+
+def _is_loss(curve: Curve) -> bool:
+    return curve.kind == "loss" and curve.direction == "down"
+
+
+def _main(curves: Sequence[Curve]) -> list[Curve]:
+    named = [c for c in curves if c.metric == "loss"]
+    ranks = {c.rank for c in named or curves}
+    least = min((r for r in ranks if r is not None), default=None)
+    return sorted((c for c in named or curves if c.rank in (None, least)), key=_order)
+
+
+def _order(curve: Curve) -> tuple[int, str, str]:
+    return (-len(curve), curve.file, curve.raw_name)

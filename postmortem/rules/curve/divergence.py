@@ -1,0 +1,123 @@
+"""The training loss climbed away and did not come back
+
+Usual causes, most common first: a learning rate too high for the optimizer, the batch or the precision; no warm-up; gradients that are not
+clipped; a resumed run without its optimizer state; wrong scale of inputs or targets; a momentum or second-moment setting that does not damp.
+
+To tell them apart: a climb from the very first steps is the learning rate (or the scale of the data); one at the end of the warm-up is the
+peak learning rate; one right after a restart is the optimizer state; one in the middle of a calm descent is a batch or half precision.
+
+This is not it: a validation loss that rises while the training loss falls (overfitting), a jump that comes back (loss-spike), a KL or
+adversarial term, the loss of a value function in reinforcement learning, the warm-up hump of the first steps.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import BOUNDED, FALLING, finite, first, index, matching, number, rewarded, scores, too_short, train_losses, val_losses
+from postmortem.rules.examples import drawn, fall, flat, join, line, nan
+
+severity = "error"
+explains = ("interrupted", "constant-val-loss", "flat-train-loss", "forgetting", "oscillation", "overfitting", "loss-spike", "hockey-stick", "plateau", "hang")
+fix = (
+    "Start again (or from the last checkpoint before the climb) with a learning rate 3 to 10 times smaller and a linear warm-up over the first 1 to 5 % of the steps.",
+    "Clip gradients: `torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)` before `optimizer.step()`.",
+    "When resuming, load the optimizer's and the scheduler's state too: `optimizer.load_state_dict(checkpoint['optimizer'])`.",
+)
+prevention = (
+    "Find the largest stable learning rate in a short sweep (100 steps each) before the long run.",
+    "Stop a run whose smoothed loss is above its first value after the warm-up: it does not come back by itself.",
+)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    points: float = limit(5, "points", "fewest points of a loss", "fewer are no trend")
+    lost: float = limit(0.4, "share", "share of what was gained that a climb takes back, where the loss still ends below its start", "runmedic calls 50 % of the smoothed progress lost a divergence; the climb is also held against noise here")
+    clear: float = limit(2.0, "times", "end over start from which on there is no doubt", "twice the loss of an untrained model is worse than guessing")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    training, validation = train_losses(case), val_losses(case)
+    yield from too_short("divergence", training or validation, limits.points, "loss")
+    if rewarded(case):
+        yield Unchecked("divergence", "the run earns rewards: its losses follow a moving target")
+        return
+    for curve in _whole_first(training or validation):
+        at = _climbs(curve, limits)
+        if at is None or _contradicted(case, curve):
+            continue
+        yield _hit(curve, at, validation if training else [], limits)
+        return
+
+
+def _whole_first(curves: list[Curve]) -> list[Curve]:
+    """Epoch averages before step values: they are calmer."""
+    return sorted(curves, key=lambda c: "step" in c.raw_name.lower())
+
+
+def _climbs(curve: Curve, limits: Thresholds) -> int | None:
+    """Where the climb begins, None where there is none."""
+    if finite(curve) < limits.points:
+        return None
+    if curve.shape.name == "divergence":
+        return curve.shape.onset or 0
+    if curve.shape.name == "nan-death":  # how it stood before it died
+        alive = curve.values[: curve.shape.onset]
+        alive = alive[np.isfinite(alive)]
+        ended = float(np.median(alive[-max(3, len(alive) // 20) :]))
+        best = number(curve, "best")
+        enough = len(alive) >= limits.points and ended - best > limits.lost * max(number(curve, "start") - best, abs(best))
+        return index(curve, "at_best") if enough else None
+    if curve.shape.name == "turn" and number(curve, "rise") > limits.lost * max(number(curve, "drop"), abs(number(curve, "best"))):
+        return curve.shape.onset or 0
+    return None
+
+
+def _contradicted(case: Case, curve: Curve) -> bool:
+    """Whether a score that got better all the while, or another main training loss that falls, says that training went well."""
+    better = [c for c in scores(case) if c.metric in BOUNDED and finite(c) >= 5 and c.shape.name in FALLING]
+    falling = [c for c in train_losses(case) if c is not curve and c.raw_name == curve.raw_name and c.shape.name in FALLING]
+    return bool(better or falling)
+
+
+def _hit(curve: Curve, at: int, validation: list[Curve], limits: Thresholds) -> Hit:
+    known = np.flatnonzero(np.isfinite(curve.values))
+    begin, top, end = first(curve), int(known[np.argmax(curve.values[known])]), int(known[-1])
+    dies = curve.shape.name == "nan-death"
+    evidence = [
+        point(curve, at, f"{curve.name} leaves {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
+        point(curve, top, f"it reaches {curve.values[top]:.4g} at {curve.where(top)}"),
+        point(curve, end, f"it ends at {curve.values[end]:.4g}, having begun at {curve.values[begin]:.4g}"),
+    ]
+    other = matching(curve, [c for c in validation if c.shape.name in ("divergence", "turn")])
+    if other is not None:
+        evidence.append(point(other, -1, f"{other.name} ends at {other.values[-1]:.4g} too"))
+    sure = curve.values[end] > limits.clear * abs(curve.values[begin])
+    early = at <= max(2, len(curve) // 20)
+    cause = (
+        "It climbs from its first steps on: the learning rate is too high (or inputs and targets have the wrong scale)."
+        if early
+        else "It had learned before it climbed: the peak of the learning rate, a bad batch without gradient clipping, or half precision. "
+        "The log cannot tell these apart; to tell: look at the learning rate and the gradient norm at that step."
+    )
+    return Hit(evidence, curve.when(at), "high" if sure else "medium", "warning" if dies else None, cause=cause)
+
+
+fires_on = [
+    drawn("climbs from the start", loss=line(7.4, 45.0, 30, noise=1.0)),
+    drawn("learns, then leaves", train__loss=join(fall(2.3, 0.8, 60, noise=0.01), line(0.8, 9.0, 40, noise=0.1))),
+    drawn("jumps and stays up", train__loss=join(fall(1.4, 1.2, 6), line(1.2, 24.0, 8), flat(7.5, 46, noise=0.4))),
+    drawn("climbs, then dies", train__loss=join(fall(11.0, 7.2, 60, noise=0.01), line(7.2, 14.0, 60, noise=0.05), nan(20))),
+]
+quiet_on = [
+    drawn("overfitting", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.8, 1.6, 10), line(1.6, 6.0, 50))),
+    drawn("a jump that comes back", train__loss=join(fall(2.3, 0.8, 50), flat(9.0, 2), fall(0.9, 0.4, 60))),
+    drawn("reinforcement learning", loss=line(0.28, 0.56, 60, noise=0.02), episode_reward_mean=line(0, 20, 60)),
+    drawn("noise without trend", loss=flat(1.5, 60, noise=0.1)),
+    drawn("warm-up hump", loss=join(line(2.3, 2.9, 6), fall(2.9, 0.5, 80))),
+    drawn("accuracy goes on rising", train__loss=join(fall(2.3, 1.0, 30), line(1.0, 1.6, 30)), val__accuracy=line(0.3, 0.8, 60)),
+]

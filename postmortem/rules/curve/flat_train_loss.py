@@ -1,0 +1,132 @@
+"""The training loss never left its start
+
+Usual causes, most common first: the gradient does not reach the weights (a detached tensor, `requires_grad=False`, an optimizer that was given
+other parameters); a learning rate of zero or far too small; a learning rate so high that the first steps killed the model (dead units,
+saturated logits); labels that have nothing to do with the inputs; inputs that are constant or not normalised.
+
+To tell them apart: parameters that do not change are a broken path or a zero learning rate; parameters that change while the loss stays at
+ln(number of classes) are dead units or random labels. Overfit one batch of 8 samples: a healthy model gets it to zero in 100 steps.
+
+This is not it: a resumed or fine-tuned model that stands at its floor from the first step, a component loss that is zero by design, a printed
+0.0000 that is only rounding, a loss that is dominated by batch noise for the few points there are.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Evidence, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import FALLING, finite, first, index, last, number, scores, too_short, train_losses, val_losses
+from postmortem.rules.examples import drawn, fall, flat, join, line
+
+severity = "error"
+explains = ("constant-val-loss", "plateau", "hockey-stick", "knows-nothing", "interrupted", "oscillation", "forgetting", "lr-never-decays", "degenerate-output")
+fix = (
+    "Overfit one batch of 8 samples with regularisation off: if its loss stays too, the gradient does not reach the weights.",
+    "Check the path: after `loss.backward()` every `p.grad` must be there and not zero, and `optimizer.param_groups` must hold the same tensors as `model.parameters()`.",
+    "Try the learning rate 10 times smaller and 10 times larger for 100 steps each; initialise anew, for dead units do not come back.",
+    "Look at one batch as the model sees it: inputs normalised, labels that belong to them.",
+)
+prevention = ("Overfit one batch before every long run, and stop when the loss has not left its start after the first tenth.",)
+
+STAYS = ("flat", "hockey-stick", "plateau", "constant", "oscillation", "noisy-falling", "spike", "converging", "turn", "warm-up", "staircase")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    points: float = limit(10, "points", "fewest points of a training loss", "a slow start of ten points is common")
+    at_chance: float = limit(0.85, "share", "share of the run that the loss spent within 2 % of ln(classes)", "the rest is the drop of the first steps from a bad initialisation")
+    start: float = limit(1.25, "times", "greatest start of a loss that is said to have stayed at chance, over ln(classes)", "untrained networks begin 0 to 20 % above it")
+    calm: float = limit(0.02, "share", "noise of a loss at chance: predictions that do not depend on the input make all batches alike", "four runs at chance: 0.1 to 0.7 %")
+    known: float = limit(2.0, "times", "an accuracy this often the chance of 1/classes says that something was learned", "field notes: a coincidence with ln k is likely between 5 and 20 classes")
+    enough: float = limit(20, "points", "fewest points for a verdict without a chance level", "batch noise hides the trend of fewer")
+    least: float = limit(0.05, "loss", "a constant below it may be rounding", "0.0000 is printed by healthy runs")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    training = train_losses(case)
+    yield from too_short("flat-train-loss", training, limits.points, "training loss")
+    for curve in sorted(training, key=lambda c: "step" in c.raw_name.lower()):
+        if finite(curve) < limits.points or (curve.step(first(curve)) or 0) > 0.2 * (curve.step(last(curve)) or 1):
+            continue  # too short, or a part of a longer run: a model that stands at its floor
+        hit = _at_chance(case, curve, limits) or _constant(curve, limits) or _flat(case, curve, limits)
+        if hit is not None:
+            yield hit
+            return
+
+
+def _at_chance(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
+    """A loss that sits at ln(k): the model answers the same whatever it is shown."""
+    classes = number(curve, "chance")
+    if not classes > 1 or number(curve, "at_chance") < limits.at_chance or curve.shape.name not in STAYS:
+        return None
+    chance = math.log(classes)
+    begin, end = float(curve.values[first(curve)]), number(curve, "end")
+    if begin > limits.start * chance or number(curve, "raw_noise") > limits.calm * chance:
+        return None
+    rates = [c for c in scores(case) if c.metric == "accuracy" and finite(c) >= 3]
+    guesses = [c for c in rates if _share(c) <= limits.known / classes]
+    if rates and not guesses:
+        return None
+    at = first(curve) if curve.shape.name != "hockey-stick" else (curve.shape.onset or 0)
+    evidence = [
+        point(curve, at, f"{curve.name} is {curve.values[at]:.4g} at {curve.where(at)}: ln({classes:g}) = {chance:.4g}, the loss of guessing among {classes:g} classes", primary=True),
+        point(curve, last(curve), f"it is still {end:.4g} after {finite(curve)} points"),
+        *_beside(case, guesses),
+    ]
+    return Hit(evidence, curve.when(at), "high", title=f"The training loss stays at chance level, ln({classes:g})")
+
+
+def _constant(curve: Curve, limits: Thresholds) -> Hit | None:
+    value = float(curve.values[first(curve)])
+    if curve.shape.name != "constant" or abs(value) < limits.least:
+        return None
+    text = f"{curve.name} is {value:.6g} in all {finite(curve)} points, from {curve.where(first(curve))} to {curve.where(last(curve))}"
+    return Hit([point(curve, first(curve), text, primary=True)], curve.when(first(curve)), "high")
+
+
+def _flat(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
+    """Flat at no known level: a warning only where validation is flat too and the noise cannot hide a trend."""
+    if curve.shape.name != "flat" or finite(curve) < limits.enough or abs(number(curve, "end")) < limits.least:
+        return None
+    others = [c for c in [*val_losses(case), *scores(case)] if finite(c) >= 5]
+    if any(c.shape.name in FALLING for c in others):
+        return None  # something was learned
+    still = [c for c in others if c.shape.name in ("flat", "constant")]
+    calm = number(curve, "raw_noise") < limits.calm * abs(number(curve, "end"))
+    proven = calm and bool(still) and len(still) == len(others)
+    evidence = [
+        point(curve, first(curve), f"{curve.name} begins at {number(curve, 'start'):.4g}", primary=True),
+        point(curve, last(curve), f"and ends at {number(curve, 'end'):.4g} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at {curve.where(index(curve, 'at_best'))}"),
+        *_beside(case, still),
+    ]
+    return Hit(evidence, curve.when(first(curve)), "medium" if proven else "low", "warning" if proven else "note")
+
+
+def _share(curve: Curve) -> float:
+    """The best value of an accuracy's trend, as a share of 1."""
+    best = number(curve, "best")
+    return best / 100 if "%" in curve.unit or np.nanmax(curve.values) > 1 else best
+
+
+def _beside(case: Case, curves: list[Curve]) -> list[Evidence]:
+    return [point(c, last(c), f"{c.name} does not move either: {number(c, 'start'):.4g} to {number(c, 'end'):.4g}") for c in curves[:1]]
+
+
+fires_on = [
+    drawn("at ln 10 from the start", train__loss=flat(math.log(10), 60, noise=0.004), val__loss=flat(math.log(10), 60, noise=0.002)),
+    drawn("falls to ln 1000 at once and stays", loss=join(line(7.5, 6.92, 3), flat(math.log(1000), 100, noise=0.01))),
+    drawn("the same number each time", train__loss=flat(0.8231, 30)),
+    drawn("no known level, validation flat too", train__loss=flat(0.84, 60, noise=0.004), val__loss=flat(0.86, 60, noise=0.004)),
+]
+quiet_on = [
+    drawn("slow but sure", train__loss=line(2.3, 1.6, 60, noise=0.01)),
+    drawn("ends near ln 4 by coincidence", train__loss=fall(3.4, math.log(4), 80, noise=0.01)),
+    drawn("near ln 8, and the accuracy is good", train__loss=flat(math.log(8), 60, noise=0.01), val__accuracy=line(0.6, 0.8, 60)),
+    drawn("component that is zero by design", train__loss=fall(2.3, 0.4, 50), train__cls_loss=flat(0.0, 50)),
+    drawn("printed zeros", loss=flat(0.0, 40)),
+    drawn("two points", loss=flat(2.3, 2)),
+]

@@ -1,0 +1,79 @@
+"""A score that was good is gone
+
+Usual causes, most common first: an update that destroyed the policy or the features (learning rate too high late in training, no clipping or no KL
+limit); a replay buffer or data order that no longer shows what was learned; exploration that collapsed to one action; fine-tuning without the old
+data; weights that became NaN.
+
+To tell them apart: a loss or a gradient norm that jumps where the score falls is one bad update. A slow loss over many evaluations is the data: show
+the old samples again. An entropy that goes to zero before is collapsed exploration.
+
+This is not it: a score that swings, one bad evaluation at the end, a reward that only dips for a while.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import BOUNDED, finite, index, last, number, scores, too_short
+from postmortem.rules.examples import drawn, fall, flat, join, line
+
+severity = "error"
+explains = ("interrupted", "knows-nothing", "degenerate-output", "plateau")
+fix = (
+    "Go back to the checkpoint of the best score, and continue with a third of the learning rate and gradient clipping (PPO: a smaller clip range or target KL).",
+    "Mix 5 to 20 % of the old data (or replay) into every batch; freeze the lower layers when fine-tuning.",
+    "Raise the entropy bonus if the policy's entropy had gone to zero before the fall.",
+)
+prevention = ("Save the best checkpoint by score, and stop (or go back) when the smoothed score has lost half of its best for a tenth of the run.",)
+KNOWN = (*BOUNDED, "reward", "bleu")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    points: float = limit(12, "evaluations", "fewest evaluations", "a rise, a height and a fall need some each")
+    lost: float = limit(0.7, "share", "share of what had been reached that is gone at the end", "half is within the swings of reinforcement learning")
+    lasting: float = limit(0.15, "share", "share of the run for which it stayed gone", "one bad evaluation is none")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    known = [c for c in scores(case) if c.metric in KNOWN and c.direction == "up"]
+    yield from too_short("forgetting", known, limits.points, "score")
+    gone = [c for c in known if finite(c) >= limits.points and c.shape.name == "forgetting" and _lasting(c, limits)]
+    if gone and 2 * len(gone) >= sum(finite(c) >= limits.points for c in known):
+        yield _hit(max(gone, key=lambda c: (c.split in ("val", "test"), len(c))))
+
+
+def _lasting(curve: Curve, limits: Thresholds) -> bool:
+    """Whether the whole last stretch of the curve lies far below its best."""
+    best = float(np.nanmax(curve.values)) if finite(curve) < 3 * limits.points else number(curve, "best")
+    worst = min(number(curve, "worst"), number(curve, "end"))
+    floor = best - limits.lost * (best - min(worst, number(curve, "start")))
+    tail = curve.values[-max(2, int(np.ceil(limits.lasting * len(curve)))) :]
+    return bool(np.nanmedian(tail) < floor and np.nanquantile(tail, 0.75) < (best + floor) / 2)
+
+
+def _hit(curve: Curve) -> Hit:
+    top = index(curve, "at_best")
+    at = curve.shape.onset or top
+    evidence = [
+        point(curve, at, f"{curve.name} falls from {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
+        point(curve, top, f"its best level was {number(curve, 'best'):.4g} at {curve.where(top)}"),
+        point(curve, last(curve), f"it ends at {number(curve, 'end'):.4g}"),
+    ]
+    return Hit(evidence, curve.when(at), "high" if finite(curve) >= 20 else "medium")
+
+
+fires_on = [
+    drawn("wins, then never again", win_rate=np.clip(join(line(0, 0.3, 30), flat(0.3, 20, noise=0.02), line(0.3, 0.0, 5), flat(0.0, 45)), 0, 1)),
+    drawn("accuracy collapses", train__loss=join(fall(2.3, 0.4, 60), flat(2.3, 40, noise=0.01)), val__accuracy=join(line(0.1, 0.9, 40), flat(0.9, 20, noise=0.01), flat(0.1, 40, noise=0.01))),
+]
+quiet_on = [
+    drawn("noisy but there", win_rate=np.clip(line(0.1, 0.7, 100, noise=0.08), 0, 1)),
+    drawn("one bad evaluation", val__accuracy=join(line(0.1, 0.9, 40), flat(0.1, 1))),
+    drawn("a dip", episode_reward_mean=join(line(0, 20, 40), flat(5, 8), line(15, 22, 40))),
+    drawn("a little worse", val__accuracy=join(line(0.1, 0.9, 40), line(0.9, 0.8, 40))),
+    drawn("never earned", episode_reward_mean=flat(0.0, 60)),
+]

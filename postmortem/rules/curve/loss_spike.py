@@ -1,0 +1,83 @@
+"""The loss shot up and the run was damaged
+
+Usual causes, most common first: one bad batch (corrupt, extreme or mislabelled samples) at a learning rate that let it through; gradients that are
+not clipped; overflow in half precision; Adam's second moment that was too small after a quiet stretch (beta2 0.999 in large models).
+
+To tell them apart: look at the gradient norm at that step: a norm hundreds of times the usual is one batch; a norm that climbs for many steps
+before is the optimizer. Run the same batch on the checkpoint before: if the loss is high there too, it is the data.
+
+This is not it: a single noisy batch, a spike that was over within a few points and left nothing behind (that is told as a note), the jump when the
+data or the objective change by design.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import finite, index, level_at, number, rewarded, too_short, train_losses, val_losses
+from postmortem.rules.examples import drawn, fall, flat, join, line, nan
+
+severity = "warning"
+explains: tuple[str, ...] = ("interrupted",)
+fix = (
+    "Clip gradients: `torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`; a batch hundreds of times the usual then counts as one.",
+    "Find the batch: log the sample ids of every step, and look at those of the step of the spike.",
+    "Continue from the checkpoint before the spike and skip that batch; for large models lower Adam's beta2 to 0.95.",
+)
+prevention = ("Skip a step whose gradient norm is more than 10 times its running median, and count the skips.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    points: float = limit(12, "points", "fewest points of a loss", "with fewer there is no usual to tower over")
+    lasting: float = limit(0.25, "share", "end above the level before the spike, as a share of what had been gained until then", "a quarter of the progress is lost for good")
+    monstrous: float = limit(30.0, "times", "height over all that the curve ever gained from which on a spike is a fault even if it came back", "batch noise reaches a few times the gain")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    curves = [*train_losses(case), *val_losses(case)]
+    yield from too_short("loss-spike", curves, limits.points, "loss")
+    hits = [hit for c in curves if finite(c) >= limits.points and (hit := _judge(c, rewarded(case), limits))]
+    loud = [hit for hit in hits if hit.severity is None]
+    yield from (loud or hits)[:2]
+
+
+def _judge(curve: Curve, moving: bool, limits: Thresholds) -> Hit | None:
+    if curve.shape.name != "spike":
+        return None
+    at = _top(curve)
+    before = level_at(curve, max(0.0, (at - len(curve) // 20 - 1) / len(curve)))
+    gained = max(number(curve, "start") - before, number(curve, "drop"), 1e-12)
+    end, height = number(curve, "end"), float(curve.values[at]) - before
+    lasting = end - before > limits.lasting * gained and end - before > 4 * number(curve, "noise")
+    monstrous = height > limits.monstrous * gained
+    back = next((i for i in range(at, len(curve)) if curve.values[i] <= before + limits.lasting * gained), None)
+    evidence = [
+        point(curve, at, f"{curve.name} shoots up to {curve.values[at]:.4g} at {curve.where(at)}; before it stood at {before:.4g}", primary=True),
+        point(curve, len(curve) - 1, f"it ends at {end:.4g}" + (f", having come back at {curve.where(back)}" if back is not None else "; it never came back to where it had been")),
+    ]
+    loud = (lasting or monstrous) and not moving
+    return Hit(evidence, curve.when(at), "high" if lasting and monstrous else "medium", None if loud else "note", title="" if loud else "The loss shot up and came back")
+
+
+def _top(curve: Curve) -> int:
+    """The highest point of the spike's neighbourhood."""
+    at, reach = index(curve, "at_peak"), max(3, len(curve) // 50)
+    first = max(0, at - reach)
+    return first + int(np.nanargmax(np.where(np.isfinite(curve.values), curve.values, -np.inf)[first : at + reach + 1]))
+
+
+fires_on = [
+    drawn("never as good again", train__loss=join(fall(0.69, 0.44, 40, noise=0.01), line(7.0, 0.9, 5), flat(0.64, 45, noise=0.01))),
+    drawn("came back from beyond measure", train__loss=fall(0.8, 0.02, 100), val__loss=join(fall(0.8, 0.06, 50), flat(300.0, 1), flat(0.05, 49, noise=0.002))),
+    drawn("came back: a note", train__loss=join(fall(2.3, 0.9, 60, noise=0.005), flat(12.0, 1), fall(0.9, 0.4, 60, noise=0.005))),
+]
+quiet_on = [
+    drawn("noise", train__loss=fall(2.3, 0.4, 200, noise=0.1)),
+    drawn("first evaluation is an outlier", val__loss=join(flat(3.2, 1), fall(1.4, 0.9, 60, noise=0.01))),
+    drawn("dies", train__loss=join(fall(2.3, 0.8, 60), nan(10))),
+    drawn("stays up", train__loss=join(fall(2.3, 0.8, 60), flat(9.0, 60, noise=0.1))),
+]

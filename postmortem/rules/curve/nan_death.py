@@ -1,0 +1,151 @@
+"""The loss became NaN or infinite and never came back
+
+Usual causes, most common first: a learning rate too high for this model or batch; overflow in half precision (fp16 attention or logits above
+65,504); log(0), division by zero or the square root of a negative number in the loss; one broken batch (empty, NaN in the data, a label out
+of range); normalisation over a constant; a checkpoint that already held NaN.
+
+To tell them apart: a loss or a gradient norm that climbs for many steps before is the learning rate. A loss that dies in the middle of a calm
+descent is one batch, one operation or fp16: run the same batch in fp32. A death at the same step after a restart with the same seed is the
+data; at another step it is the numbers. `torch.autograd.set_detect_anomaly(True)` names the operation, at a tenth of the speed.
+
+This is not it: a single NaN that training survived, NaN in the first rows of a reward that has not been earned yet, a metric that is NaN
+because it divides by no samples, a mention of NaN in a configuration (`detect_anomaly=False`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Evidence, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import finite, first, last, level_at, matching, rewarded, train_losses, val_losses
+from postmortem.rules.examples import drawn, fall, join, line, log, nan
+
+severity = "error"
+explains = ("forgetting", "constant-val-loss", "flat-train-loss", "overfitting", "oscillation", "degenerate-output", "knows-nothing", "interrupted", "assertion")
+fix = (
+    "Go back to the last checkpoint before the first NaN and continue with a third of the learning rate, a longer warm-up and "
+    "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`.",
+    "Train in bfloat16 instead of float16 (same memory, the range of float32), or keep softmax, norms and the loss in float32.",
+    "Guard the loss: `torch.log(p.clamp_min(1e-8))`, `x / (n + 1e-8)`, `torch.sqrt(x.clamp_min(1e-12))`.",
+    "Run the step of the first NaN alone under `torch.autograd.set_detect_anomaly(True)`: it names the operation.",
+)
+prevention = (
+    "Stop at the first non-finite loss: `assert torch.isfinite(loss), step` (Lightning: `detect_anomaly`, Keras: `TerminateOnNaN`), and keep the batch.",
+    "Log the gradient norm and the loss scale: they move before the loss does.",
+)
+says = "|".join((
+    r"(?i:\bloss (?:is|became|becomes|was|turned) (?:nan|infinite|inf)\b)",
+    r"(?i:\bloss (?:is|became) not finite\b|non-finite loss\b)",
+    r"(?i:\b(?:nan|inf|nan or inf|inf or nan|nan/inf) (?:loss )?(?:detected|encountered|found) in (?:the )?(?:local forward )?loss)",
+    r"\bNaN loss (?:detected|encountered|during training)",
+    r"Batch \d+: Invalid loss, terminating training",
+    r"Model diverged with loss = (?:NaN|nan|Inf|inf)",
+    r"The loss returned in `\w+` is (?:nan|inf)",
+    r"Loss became infinite or NaN at iteration",
+    r"NanLossDuringTrainingError",
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    points: float = limit(2, "points", "fewest finite points before the death of a training loss", "with none the metric may never have been measured")
+    val_points: float = limit(2, "points", "fewest non-finite points at the end of a validation loss whose training loss is fine", "one evaluation may hit one bad batch")
+    climb: float = limit(0.3, "share", "rise before the death, as a share of what had been gained, from which on the loss climbed first", "a third is beyond batch noise")
+    zeros: float = limit(2, "points", "exact zeros at the end of a training loss beside a gradient norm that is NaN", "Hugging Face's logging_nan_inf_filter hides NaN")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    training, validation = train_losses(case), val_losses(case)
+    if not training and not validation:
+        yield Unchecked("nan-death", "the run holds no loss")
+    dead = [c for c in training if c.shape.name == "nan-death" and (finite(c) >= limits.points or (not finite(c) and len(c) > limits.points))]
+    if dead and not (rewarded(case) and all(not finite(c) for c in dead)):
+        yield _death(case, min(dead, key=lambda c: (c.shape.onset or 0) / len(c)), validation, limits)
+        return
+    alive = bool(training)
+    for curve in validation:
+        tail = len(curve) - (curve.shape.onset or 0)
+        if curve.shape.name == "nan-death" and finite(curve) >= limits.points and (not alive or tail >= limits.val_points):
+            yield _death(case, curve, (), limits, confidence="medium" if alive else "high")
+            return
+    yield from _hidden(case, training, limits)
+
+
+def _death(case: Case, curve: Curve, beside: Sequence[Curve], limits: Thresholds, confidence: str = "high") -> Hit:
+    """The first non-finite point of the tail, the last finite one, and what moved before."""
+    at = curve.shape.onset or 0
+    tail = len(curve) - at
+    word = "NaN" if np.isnan(curve.values[at]) else "infinite"
+    evidence = [point(curve, at, f"{curve.name} is {word} at {curve.where(at)} and stays so for the {tail} point(s) to the end", primary=True)]
+    if at:
+        evidence.append(point(curve, at - 1, f"last finite value: {curve.values[at - 1]:.4g} at {curve.where(at - 1)}"))
+    other = matching(curve, [c for c in beside if c.shape.name == "nan-death"])
+    if other is not None:
+        evidence.append(point(other, other.shape.onset or 0, f"{other.name} follows at {other.where(other.shape.onset or 0)}"))
+    moved, cause = _before(case, curve, at, limits)
+    return Hit(evidence + moved, curve.when(at), confidence, cause=cause)  # type: ignore[arg-type]
+
+
+def _before(case: Case, curve: Curve, at: int, limits: Thresholds) -> tuple[list[Evidence], str]:
+    """What moved before the death, and what that speaks for."""
+    norm = case.one("grad_norm")
+    if norm is not None and not np.isfinite(norm.values).all() and np.isfinite(norm.values).any():
+        bad = int(np.argmin(np.isfinite(norm.values)))
+        step, death = norm.step(bad), curve.step(at)
+        if step is not None and death is not None and step < death:
+            return [point(norm, bad, f"{norm.name} was not finite at {norm.where(bad)}, before the loss")], (
+                "The gradient overflowed before the loss did: half precision, or an operation whose gradient is infinite (sqrt or norm at 0)."
+            )
+    known = np.flatnonzero(np.isfinite(curve.values[:at]))
+    if len(known) < 5:
+        return [], "It died within its first points: the learning rate, the initialisation, or NaN already in the data or the checkpoint."
+    values = curve.values[known]
+    best = int(np.argmin(values))
+    start, end = float(values[0]), float(np.median(values[-3:]))
+    if end - values[best] > limits.climb * max(start - values[best], 0.1 * abs(start)):
+        climbed = point(curve, int(known[best]), f"before that it climbed from {values[best]:.4g} at {curve.where(int(known[best]))} to {values[-1]:.4g}")
+        return [climbed], "The loss climbed before it died: the learning rate was too high for where the model was, or the gradients were not clipped."
+    return [], (
+        "It died without warning, in the middle of a calm stretch: one bad batch, an operation such as log(0), or overflow in half precision. "
+        "The log cannot tell these apart; to tell: run the batch of the first NaN again in float32 under anomaly detection."
+    )
+
+
+def _hidden(case: Case, training: Sequence[Curve], limits: Thresholds) -> Iterator[Hit]:
+    """Exact zeros to the end, beside a gradient norm that is NaN: a logger that does not print NaN."""
+    norm = case.one("grad_norm")
+    for curve in training:
+        zeros = len(curve) - 1 - int(np.max(np.flatnonzero(curve.values != 0), initial=-1))
+        if zeros < limits.zeros or zeros == len(curve) or norm is None or np.isfinite(norm.values[-1]):
+            continue
+        at = len(curve) - zeros
+        if level_at(curve, 0.0) > 0 and curve.values[first(curve)] > 0 and last(curve) == len(curve) - 1:
+            yield Hit(
+                [
+                    point(curve, at, f"{curve.name} is exactly 0 from {curve.where(at)} on", primary=True),
+                    point(norm, -1, f"{norm.name} is not finite: the trainer's filter printed 0 in place of NaN"),
+                ],
+                curve.when(at),
+                "high",
+            )
+            return
+
+
+fires_on = [
+    drawn("NaN after a calm descent", train__loss=join(fall(2.3, 0.4, 80, noise=0.01), nan(20))),
+    drawn("climbs, then NaN", train__loss=join(fall(2.3, 0.8, 60), line(0.8, 6.0, 20), nan(10))),
+    drawn("the last point only", train__loss=join(fall(1.4, 0.5, 12), nan(1)), val__loss=join(fall(1.4, 0.6, 12), nan(1))),
+    drawn("infinite", loss=join(fall(2.3, 0.4, 30), nan(5) * 0 + np.inf)),
+    drawn("validation alone", train__loss=fall(2.3, 0.4, 40), val__loss=join(fall(2.3, 0.6, 30), nan(10))),
+    drawn("hidden by the trainer's filter", loss=join(fall(2.3, 1.0, 30), np.zeros(6)), grad_norm=join(fall(3.0, 1.0, 30), nan(6))),
+    log("step 10 loss 2.31\nstep 20 loss 2.12\nstep 30 loss 1.99\nLoss is nan, stopping training\n", note="said in words"),
+]
+quiet_on = [
+    drawn("one NaN that was survived", train__loss=join(fall(2.3, 1.2, 40), nan(1), fall(1.2, 0.4, 60))),
+    drawn("a score without samples at first", train__loss=fall(2.3, 0.4, 50), episode_reward_mean=join(nan(5), line(0, 10, 45))),
+    drawn("one odd evaluation at the end", train__loss=fall(2.3, 0.4, 40), val__loss=join(fall(2.3, 0.6, 39), nan(1))),
+    log("Namespace(detect_anomaly=False, nan_guard=True)\nstep 10 loss 2.31\nstep 20 loss 2.01\nstep_avg:nanms\n", note="words in a configuration"),
+    drawn("zero and finite gradients", loss=join(fall(0.5, 0.0, 60), np.zeros(5)), grad_norm=fall(1.0, 0.01, 65)),
+]

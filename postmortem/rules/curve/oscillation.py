@@ -1,0 +1,83 @@
+"""The validation loss swings more than it moves
+
+Usual causes, most common first: a learning rate too high for the end of training; a validation set that is tiny or changes from epoch to epoch;
+batch statistics (BatchNorm with small or few batches) that differ between training and evaluation; a cyclic schedule; very unequal batches.
+
+To tell them apart: evaluate one checkpoint twice. Two results mean a random evaluation (dropout left on, augmentation, sampling). The same result
+means that the weights swing: lower the learning rate or average the weights. Swings in the rhythm of the learning rate are the schedule.
+
+This is not it: noise around a clear descent, a few odd evaluations, rewards of reinforcement learning.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import finite, index, matching, number, rewarded, too_short, train_losses, val_losses
+from postmortem.rules.examples import drawn, fall, flat, join, line
+
+severity = "warning"
+explains: tuple[str, ...] = ("overfitting", "plateau")
+fix = (
+    "Lower the learning rate (or let it decay to a tenth) for the last half of the run, and average the weights (EMA, `torch.optim.swa_utils`).",
+    "Evaluate one checkpoint twice: the results must be equal (`model.eval()`, no augmentation, a fixed set and order).",
+    "With BatchNorm and small batches: a larger momentum window, GroupNorm, or SyncBatchNorm across GPUs.",
+)
+prevention = ("Keep the best checkpoint by a smoothed validation loss, and make the validation set large enough that two evaluations agree within 1 %.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    points: float = limit(20, "points", "fewest evaluations", "swings need room")
+    turns: float = limit(6, "turns", "fewest changes of side around the trend, in the later half", "fewer are a few odd evaluations")
+    calm: float = limit(0.5, "share", "the training loss must swing less than this share of what it gained", "otherwise the run is noisy, not its evaluation")
+    share: float = limit(0.2, "share", "swings must be at least this share of the loss itself", "a fifth of the loss is beyond what a sampling error of 100 samples makes")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    validation, training = val_losses(case), train_losses(case)
+    yield from too_short("oscillation", validation, limits.points, "validation loss")
+    if rewarded(case):
+        return
+    for curve in validation:
+        if finite(curve) < limits.points or not _swings(curve, limits):
+            continue
+        other = matching(curve, training)
+        calm = other is not None and 0 <= number(other, "swing") < limits.calm * number(other, "gain")
+        yield _hit(curve, other, calm)
+        return
+
+
+def _swings(curve: Curve, limits: Thresholds) -> bool:
+    large = number(curve, "swing") > limits.share * abs(number(curve, "quarter")) and number(curve, "turns") >= limits.turns
+    return curve.shape.name == "oscillation" and large
+
+
+def _hit(curve: Curve, other: Curve | None, calm: bool) -> Hit:
+    later = np.where(np.isfinite(curve.values), curve.values, np.nan)[len(curve) // 2 :]
+    low, high = (len(curve) // 2 + int(f(later)) for f in (np.nanargmin, np.nanargmax))
+    evidence = [
+        point(curve, high, f"in its later half {curve.name} swings up to {curve.values[high]:.4g} at {curve.where(high)}", primary=True),
+        point(curve, low, f"and down to {curve.values[low]:.4g} at {curve.where(low)}; it changes side {number(curve, 'turns'):.0f} times"),
+        point(curve, index(curve, "at_best"), f"its best level is {number(curve, 'best'):.4g} at {curve.where(index(curve, 'at_best'))}"),
+    ]
+    if calm and other is not None:
+        evidence.append(point(other, -1, f"meanwhile {other.name} falls from {number(other, 'start'):.4g} to {number(other, 'end'):.4g}"))
+    return Hit(evidence, curve.when(min(low, high)), "medium" if calm else "low", None if calm else "note")
+
+
+_WAVE = 1.4 + 0.9 * np.sin(np.arange(200) * 0.7)
+
+fires_on = [
+    drawn("validation swings, training is calm", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=_WAVE),
+    drawn("swings grow", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=1.2 + np.linspace(0.2, 1.0, 200) * np.sin(np.arange(200) * 0.9)),
+]
+quiet_on = [
+    drawn("noise around a descent", train__loss=fall(1.4, 0.1, 200), val__loss=fall(1.4, 0.4, 200, noise=0.08)),
+    drawn("a few odd evaluations", train__loss=fall(1.4, 0.1, 100), val__loss=join(fall(1.4, 0.5, 50), flat(1.6, 1), flat(0.5, 30), flat(1.2, 1), flat(0.5, 18))),
+    drawn("overfitting with noise", train__loss=fall(1.8, 0.02, 80), val__loss=join(fall(1.8, 1.4, 12), line(1.4, 5.0, 68, noise=0.3))),
+    drawn("rewards", loss=fall(1, 0.2, 100), episode_reward_mean=5 + 4 * np.sin(np.arange(100))),
+]

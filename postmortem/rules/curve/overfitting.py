@@ -1,0 +1,136 @@
+"""The validation loss turned up while the training loss went on falling
+
+Usual causes, most common first: more epochs than the data can bear; a model too large for the data, or regularisation switched off (weight decay,
+dropout, augmentation); too little or too uniform data; duplicates between training samples; validation data of another kind.
+
+To tell them apart: the epoch of the minimum tells how much training the data bear. A minimum in the first epochs speaks for tiny data or a large
+pretrained model at a high learning rate. A validation loss that is high from the start and never falls speaks for data of another kind.
+
+This is not it: a rise within the noise of evaluation, a mild rise near the end, a validation loss that rises while the validation accuracy still
+improves (over-confidence, told as a note), training and validation losses on different scales.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import EVALUATION, finite, first, index, last, level_at, matching, number, rewarded, scores, share_at, too_short, train_losses, val_losses
+from postmortem.rules.examples import drawn, fall, join, line
+
+severity = "warning"
+explains = ("forgetting", "plateau", "knows-nothing")
+fix = (
+    "Use the checkpoint of the validation minimum, and stop there next time: early stopping on the validation loss with a patience of a tenth of the run.",
+    "Regularise: weight decay 0.01 to 0.1, dropout 0.1 to 0.5, augmentation; or a smaller model, or a lower learning rate when fine-tuning.",
+    "Look for duplicates within the training data, and compare a few validation samples with training samples by eye.",
+)
+prevention = ("Save the best checkpoint by validation loss from the first epoch on, and plot both losses on one axis.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    evaluations: float = limit(5, "evaluations", "fewest evaluations", "a turn needs points before and after it")
+    rise: float = limit(0.1, "share", "rise of the validation loss above its own minimum, as a share of that minimum", "trainproof and runmedic use 5 to 20 %")
+    of_drop: float = limit(0.3, "share", "the same rise, as a share of what the validation loss had gained before", "less is a mild rise after a good run")
+    noise: float = limit(4.0, "times", "the same rise, in widths of the noise of evaluation", "four standard deviations")
+    early: float = limit(0.8, "share", "the minimum must lie before this share of the run", "a rise in the last fifth may be noise or the start of a turn")
+    falls: float = limit(0.1, "share", "fall of the training loss after that minimum, as a share of all it gained", "a training loss that has stopped is no proof")
+    better: float = limit(0.1, "share", "gain of the validation score after that minimum, as a share of all it gained, that makes the rise over-confidence", "field of classification: accuracy and loss part ways")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    validation, training = val_losses(case), train_losses(case)
+    yield from too_short("overfitting", validation, limits.evaluations, "validation loss")
+    if not validation or rewarded(case):
+        return
+    if not training:
+        yield Unchecked("overfitting", "the run holds no training loss to compare with")
+        return
+    for curve in validation:
+        other = matching(curve, training)
+        if other is None or finite(curve) < limits.evaluations:
+            continue
+        at = _minimum(curve)
+        if not _turned(curve, at, limits) or not _still_falls(other, share_at(curve, at), limits):
+            continue
+        yield _hit(case, curve, other, at, limits)
+        return
+
+
+def _minimum(curve: Curve) -> int:
+    """The lowest finite point near the minimum of the trend."""
+    at, reach = index(curve, "at_best"), max(1, len(curve) // 40)
+    start = max(0, at - reach)
+    window = curve.values[start : at + reach + 1]
+    return start + int(np.nanargmin(window)) if np.isfinite(window).any() else at
+
+
+def _ended(curve: Curve) -> float:
+    """Where the validation loss ended, not trusting its last point: the lesser of its end and of its last quarter where it swings."""
+    swings = number(curve, "swing") > number(curve, "rise")
+    return min(number(curve, "end"), number(curve, "quarter")) if swings else number(curve, "end")
+
+
+def _turned(curve: Curve, at: int, limits: Thresholds) -> bool:
+    """Whether the curve rises clearly above its own minimum: against its level, its gain and its noise."""
+    best = number(curve, "best")
+    rise = _ended(curve) - best
+    noise = min(number(curve, "raw_noise"), number(curve, "swing") or np.inf)
+    enough = rise > max(limits.rise * abs(best), limits.of_drop * max(0.0, number(curve, "drop")))
+    lasting = curve.shape.name != "oscillation" or rise > number(curve, "swing") / 2
+    return enough and rise > limits.noise * noise / np.sqrt(max(1.0, finite(curve) / 20)) and share_at(curve, at) < limits.early and lasting
+
+
+def _still_falls(curve: Curve, share: float, limits: Thresholds) -> bool:
+    """Whether the training loss goes on falling after a share of the run."""
+    gained = number(curve, "start") - number(curve, "end")
+    return gained > 0 and level_at(curve, share) - number(curve, "end") > limits.falls * gained
+
+
+def _hit(case: Case, curve: Curve, other: Curve, at: int, limits: Thresholds) -> Hit:
+    best, end = number(curve, "best"), number(curve, "end")
+    share = share_at(curve, at)
+    evidence = [
+        point(curve, at, f"{curve.name} is best at {curve.where(at)}: {curve.values[at]:.4g}, {100 * share:.0f} % into the run", primary=True),
+        point(curve, last(curve), f"it ends at {end:.4g}, {100 * (end - best) / abs(best) if best else float('inf'):.0f} % above that"),
+        point(other, last(other), f"meanwhile {other.name} falls from {level_at(other, share):.4g} to {number(other, 'end'):.4g}"),
+    ]
+    score = _better_score(case, share, limits)
+    if score is not None:
+        evidence.append(point(score, last(score), f"but {score.name} still improves after that, from {level_at(score, share):.4g} to {number(score, 'end'):.4g}"))
+        title = "The model grows over-confident: validation loss rises while its score still improves"
+        return Hit(evidence, curve.when(at), "medium", "note", title=title)
+    sure = end - best > max(0.5 * abs(best), number(curve, "drop"))
+    return Hit(evidence, curve.when(at), "high" if sure else "medium")
+
+
+def _better_score(case: Case, share: float, limits: Thresholds) -> Curve | None:
+    """A validation score that goes on improving after the minimum of the loss."""
+    for curve in scores(case, *EVALUATION):
+        if finite(curve) < limits.evaluations:
+            continue
+        sign = 1.0 if curve.direction == "up" else -1.0
+        gained = sign * (number(curve, "best") - curve.values[first(curve)])
+        later = sign * (number(curve, "end") - level_at(curve, share))
+        if gained > 0 and later > max(limits.better * gained, 2 * number(curve, "noise")):
+            return curve
+    return None
+
+
+fires_on = [
+    drawn("turns early", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.8, 1.5, 10), line(1.5, 4.0, 50, noise=0.05))),
+    drawn("ten evaluations", train__loss=line(0.55, 0.33, 10), val__loss=join(line(0.55, 0.50, 3), line(0.51, 0.62, 7))),
+    drawn("rises from the start", train__loss=fall(1.4, 0.03, 60), val__loss=line(1.31, 3.7, 20)),
+    drawn("noisy evaluation", train__loss=fall(1.8, 0.02, 80), val__loss=join(fall(1.8, 1.4, 12), line(1.4, 5.0, 68, noise=0.3))),
+]
+quiet_on = [
+    drawn("both fall", train__loss=fall(2.3, 0.4, 60, noise=0.01), val__loss=fall(2.3, 0.6, 60, noise=0.01)),
+    drawn("a gap, but no turn", train__loss=fall(2.3, 0.1, 60), val__loss=fall(2.3, 1.1, 60, noise=0.01)),
+    drawn("a mild rise at the end", train__loss=fall(1.05, 0.3, 100), val__loss=join(fall(1.05, 0.66, 83), line(0.66, 0.72, 17))),
+    drawn("noise", train__loss=fall(1.4, 0.3, 60), val__loss=fall(1.4, 0.8, 60, noise=0.1)),
+    drawn("accuracy still improves", train__loss=fall(2.3, 0.01, 60), val__loss=join(fall(2.3, 0.4, 20), line(0.4, 0.5, 40)), val__accuracy=line(0.2, 0.93, 60)),
+    drawn("training diverges too", train__loss=join(fall(2.3, 0.8, 20), line(0.8, 6.0, 40)), val__loss=join(fall(2.3, 0.9, 20), line(0.9, 6.0, 40))),
+]

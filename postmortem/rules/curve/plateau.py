@@ -1,0 +1,79 @@
+"""Training stopped improving far from any good result
+
+Usual causes, most common first: a learning rate that is too high to settle, or decayed too early to move; a task the reward or the loss does not
+lead to (sparse rewards, a wrong label mapping); a model that is too small or its exploration switched off; data that hold no more.
+
+To tell them apart: drop the learning rate tenfold for a few hundred steps from the last checkpoint. A step down means that it was too high; no
+answer at all means that the signal is missing: look at what the model outputs.
+
+This is not it: a model that has converged. A flat end is how every good run looks, so this is a warning only where a bounded score stayed near
+its worst for the whole run, and a note where a steady fall broke off.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from postmortem.model import Curve, Unchecked
+from postmortem.rules.base import Case, Hit, limit, point
+from postmortem.rules.curve._losses import BOUNDED, finite, first, last, number, rewarded, scores, too_short, train_losses, val_losses
+from postmortem.rules.examples import drawn, fall, flat, join, line
+
+severity = "warning"
+explains: tuple[str, ...] = ()
+fix = (
+    "Continue from the last checkpoint with a tenth of the learning rate for a few hundred steps: a step down means that it was too high.",
+    "For a score that never leaves zero: check by hand that one good answer (one won episode) is counted as such.",
+    "Overfit a handful of samples: if even they stay bad, the signal does not reach the weights.",
+)
+prevention = ("Reduce the learning rate on a plateau (`torch.optim.lr_scheduler.ReduceLROnPlateau`) and stop after two reductions without gain.",)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    points: float = limit(8, "points", "fewest points of a curve", "a break needs four points on either side")
+    evaluations: float = limit(20, "evaluations", "fewest evaluations of a score that never got anywhere", "early evaluations of any run are poor")
+    poor: float = limit(0.1, "share", "a bounded score whose trend never exceeds it got nowhere", "a tenth of what is possible")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    losses = val_losses(case) or train_losses(case)
+    known = [c for c in scores(case) if c.metric in BOUNDED and finite(c) >= limits.evaluations]
+    if not known:
+        yield from too_short("plateau", losses, limits.points, "loss")
+    poor = [c for c in known if _nowhere(c, limits)]
+    if poor and len(poor) == len(known):
+        curve = poor[0]
+        text = f"{curve.name} begins at {number(curve, 'start'):.4g} and ends at {number(curve, 'end'):.4g}; in {finite(curve)} evaluations its trend never exceeds {number(curve, 'best'):.4g}"
+        yield Hit([point(curve, last(curve), text, primary=True)], curve.when(first(curve)), "medium")
+        return
+    if rewarded(case):
+        return
+    for curve in losses:
+        if curve.shape.name == "plateau" and finite(curve) >= limits.points:
+            at = curve.shape.onset or 0
+            evidence = [
+                point(curve, at, f"{curve.name} falls to {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
+                point(curve, last(curve), f"and is at {number(curve, 'end'):.4g} at the end, {len(curve) - at} points later"),
+            ]
+            yield Hit(evidence, curve.when(at), "low", "note")
+            return
+
+
+def _nowhere(curve: Curve, limits: Thresholds) -> bool:
+    """A bounded score that stayed near its worst, and does not rise at its end."""
+    top = 1.0 if np.nanmax(curve.values) <= 1.0 and "%" not in curve.unit else 100.0
+    rising = curve.shape.name in ("still-improving", "warm-up")
+    return curve.direction == "up" and number(curve, "best") < limits.poor * top and np.nanmin(curve.values) >= 0 and not rising
+
+
+fires_on = [
+    drawn("never wins", win_rate=np.clip(flat(0.01, 120, noise=0.01), 0, 1)),
+    drawn("a steady fall that breaks off", train__loss=join(line(2.3, 1.2, 40, noise=0.01), flat(1.2, 80, noise=0.01))),
+]
+quiet_on = [
+    drawn("converged", train__loss=fall(2.3, 0.4, 120, noise=0.01), val__loss=fall(2.3, 0.6, 120, noise=0.01)),
+    drawn("a late start", win_rate=join(flat(0.0, 60), line(0, 0.9, 60))),
+    drawn("five evaluations", train__loss=fall(2.3, 0.4, 60), val__map=flat(0.01, 5)),
+]

@@ -1,0 +1,74 @@
+"""Several attempts in one directory: which line is history, which is the verdict, what the run outlived, how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from postmortem.examine import examine
+from postmortem.model import Diagnosis
+
+STEPS = "".join(f"step {i}: loss {2 / (1 + 0.1 * i):.4f}\n" for i in range(40))
+ERROR = 'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\n    main()\nKeyError: \'x\'\n'
+
+
+def run(tmp_path: Path, **files: str) -> Diagnosis:
+    for name, text in files.items():
+        path = tmp_path / name.replace("__", ".")
+        path.write_text(text)
+    return examine(tmp_path)
+
+
+def fates(diagnosis: Diagnosis) -> list[str]:
+    return [e.fate for e in diagnosis.events if e.kind == "exception"]
+
+
+def test_an_exception_at_the_end_is_fatal(tmp_path: Path) -> None:
+    diagnosis = run(tmp_path, train__log=STEPS + ERROR)
+    assert fates(diagnosis) == ["fatal"]
+    assert diagnosis.run.status == "crashed"
+
+
+def test_an_exception_that_training_outlives_is_survived(tmp_path: Path) -> None:
+    more = "".join(f"step {i}: loss {2 / (1 + 0.1 * i):.4f}\n" for i in range(40, 80))
+    diagnosis = run(tmp_path, train__log=STEPS + ERROR + more)
+    assert fates(diagnosis) == ["survived"]
+    assert not [f for f in diagnosis.findings if f.severity == "error"]
+
+
+def test_the_first_job_of_two_is_history(tmp_path: Path) -> None:
+    diagnosis = run(tmp_path, train__log=STEPS + ERROR + STEPS)
+    assert diagnosis.run.attempts == 2
+    assert fates(diagnosis) == ["history"]
+    losses = [c for c in diagnosis.curves if c.metric == "loss"]
+    assert [(c.attempt, c.last_attempt, len(c)) for c in losses] == [(0, False, 40), (1, True, 40)]
+
+
+def test_a_counter_within_epochs_is_no_restart(tmp_path: Path) -> None:
+    text = "".join(f"Epoch {e} [{b}/10] loss: {1 / (e * 10 + b + 1):.4f}\n" for e in range(6) for b in range(10))
+    assert run(tmp_path, train__log=text).run.attempts == 1
+
+
+def test_resuming_a_few_steps_back_keeps_both_rows(tmp_path: Path) -> None:
+    again = "".join(f"step {i}: loss {2 / (1 + 0.1 * i):.4f}\n" for i in range(30, 60))
+    diagnosis = run(tmp_path, train__log=STEPS + again)
+    assert diagnosis.run.attempts == 2
+    assert sum(len(c) for c in diagnosis.curves if c.metric == "loss") == 70
+
+
+def test_a_restarted_csv(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{2 / (1 + 0.1 * i):.4f}\n" for i in range(30))
+    diagnosis = run(tmp_path, metrics__csv="step,loss\n" + rows + rows)
+    assert diagnosis.run.attempts == 2
+
+
+def test_status_of_a_finished_run(tmp_path: Path) -> None:
+    assert run(tmp_path, train__log=STEPS + "Training finished.\n").run.status == "finished"
+
+
+def test_status_unknown_is_said(tmp_path: Path) -> None:
+    assert run(tmp_path, train__log=STEPS).run.status == "unknown"
+
+
+def test_slurm_says_who_killed_it(tmp_path: Path) -> None:
+    diagnosis = run(tmp_path, slurm__out=STEPS + "slurmstepd: error: *** JOB 4711 ON node7 CANCELLED AT 2026-03-02T03:04:05 DUE TO TIME LIMIT ***\n")
+    assert (diagnosis.ending.status, diagnosis.ending.how) == ("killed", "time-limit")

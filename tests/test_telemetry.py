@@ -1,0 +1,220 @@
+"""What the GPU tools print, read into series: nvidia-smi in all its forms, rocm-smi, gpustat, dcgmi, the kernel's log."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from postmortem import frame, parsers
+from postmortem.model import Reading
+from postmortem.parsers.base import Request, SourceFile
+
+TABLE = """\
+Tue Mar  3 10:00:0{n} 2026
++-----------------------------------------------------------------------------+
+| NVIDIA-SMI 535.54.03    Driver Version: 535.54.03    CUDA Version: 12.2     |
+|-------------------------------+----------------------+----------------------+
+| GPU  Name        Persistence-M| Bus-Id        Disp.A | Volatile Uncorr. ECC |
+| Fan  Temp  Perf  Pwr:Usage/Cap|         Memory-Usage | GPU-Util  Compute M. |
+|===============================+======================+======================|
+|   0  NVIDIA A10          On   | 00000000:17:00.0 Off |                    0 |
+|  0%   41C    P0    {w}W / 150W |   2048MiB / 23028MiB |     {u}%      Default |
++-------------------------------+----------------------+----------------------+
+|   1  NVIDIA A10          On   | 00000000:65:00.0 Off |                  N/A |
+|ERR!  ERR!  ERR!    N/A / 150W |    512MiB / 23028MiB |     ERR!     Default |
++-------------------------------+----------------------+----------------------+
+"""
+QUERY = """\
+timestamp, index, name, utilization.gpu [%], memory.used [MiB], power.draw [W], clocks_throttle_reasons.hw_thermal_slowdown
+2026/03/03 10:00:00.000, 0, NVIDIA A10, 93 %, 2048 MiB, 120.50 W, Not Active
+2026/03/03 10:00:00.001, 1, NVIDIA A10, [N/A], 512 MiB, [Unknown Error], Active
+2026/03/03 10:00:05.000, 0, NVIDIA A10, 95 %, 2050 MiB, 121.00 W, Not Active
+"""
+DMON = """\
+# gpu   pwr gtemp mtemp    sm   mem   enc   dec  mclk  pclk
+# Idx     W     C     C     %     %     %     %   MHz   MHz
+    0    43    35     -    97    40     0     0   877  1290
+    1    61    41     -     3     1     0     0   877  1290
+"""
+REPORT = """\
+==============NVSMI LOG==============
+
+Timestamp                                 : Tue Mar  3 10:00:00 2026
+Driver Version                            : 535.54.03
+
+GPU 00000000:17:00.0
+    Product Name                          : NVIDIA A10
+    Clocks Event Reasons
+        SW Power Cap                      : Active
+    FB Memory Usage
+        Total                             : 23028 MiB
+        Used                              : 2048 MiB
+    Utilization
+        Gpu                               : 93 %
+    ECC Errors
+        Volatile
+            SRAM Uncorrectable            : 0
+            DRAM Uncorrectable            : 2
+    Temperature
+        GPU Current Temp                  : 71 C
+"""
+XML = """\
+<?xml version="1.0" ?>
+<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
+<nvidia_smi_log>
+  <timestamp>Tue Mar  3 10:00:00 2026</timestamp>
+  <gpu id="00000000:17:00.0"><fb_memory_usage><total>23028 MiB</total><used>2048 MiB</used></fb_memory_usage>
+    <utilization><gpu_util>93 %</gpu_util></utilization><temperature><gpu_temp>71 C</gpu_temp></temperature></gpu>
+  <gpu id="00000000:65:00.0"><utilization><gpu_util>N/A</gpu_util></utilization><temperature><gpu_temp>30 C</gpu_temp></temperature></gpu>
+</nvidia_smi_log>
+"""
+
+
+def read(tmp_path: Path, name: str, text: str) -> Reading:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    source = SourceFile(path, name, path.stat().st_size, path.read_bytes()[:65536])
+    parser = parsers.claim(source)
+    assert parser is not None
+    return parser.read(source, Request())
+
+
+def told(reading: Reading) -> dict[tuple[str, int | None], list[float]]:
+    """(canonical metric, device) -> values, out of the unified frame."""
+    rows = frame.assemble([reading]).select("metric", "device", "value").rows()
+    found: dict[tuple[str, int | None], list[float]] = {}
+    for metric, device, value in rows:
+        found.setdefault((metric, device), []).append(value)
+    return found
+
+
+def test_table_once_and_repeated(tmp_path: Path) -> None:
+    reading = read(tmp_path, "gpu.log", TABLE.format(n=1, w=" 60", u="93") + TABLE.format(n=6, w=" 58", u=" 7"))
+    values = told(reading)
+    assert reading.format == "nvidia-smi"
+    assert values["gpu_util", 0] == [93, 7]
+    assert values["gpu_mem_used", 0] == [2048, 2048]
+    assert values["gpu_power", 0] == [60, 58]
+    assert values["gpu_mem_used", 1] == [512, 512]
+    assert ("gpu_util", 1) not in values, "ERR! is not a number"
+    assert ("gpu_power", 1) not in values, "N/A is not said"
+    assert [event.kind for event in reading.events] == ["hardware", "hardware"], "ERR! is told as an event"
+    util = next(block for block in reading.blocks if block.raw_name == "GPU-Util")
+    assert util.times is not None
+    assert util.times[1] - util.times[0] == 5_000_000
+
+
+def test_query_csv_against_its_own_table(tmp_path: Path) -> None:
+    values = told(read(tmp_path, "gpu.csv", QUERY))
+    assert values["gpu_util", 0] == [93, 95]
+    assert values["gpu_mem_used", 0] == [2048, 2050]
+    assert values["gpu_mem_used", 1] == [512]
+    assert values["gpu_power", 0] == [120.5, 121]
+    assert ("gpu_util", 1) not in values
+    assert values["gpu_throttle_thermal", 1] == [1]
+    table = told(read(tmp_path, "gpu.log", TABLE.format(n=1, w="120", u="93")))
+    assert table["gpu_util", 0][0] == values["gpu_util", 0][0]
+    assert table["gpu_mem_used", 0][0] == values["gpu_mem_used", 0][0]
+
+
+def test_csv_without_header_is_named_by_its_units(tmp_path: Path) -> None:
+    reading = read(tmp_path, "gpu_log.csv", "".join(f"2026/03/03 10:00:{i:02d}.000, {i} %, 1 %, {100 + i} MiB, 9000 MiB, 41, 60.10 W\n" for i in range(5)))
+    values = told(reading)
+    assert values["gpu_util", None] == [0, 1, 2, 3, 4]
+    assert values["gpu_mem_used", None] == [100, 101, 102, 103, 104]
+    assert values["gpu_power", None] == [60.1] * 5
+    assert "no header" in reading.notes[0]
+
+
+def test_ragged_rows_are_counted(tmp_path: Path) -> None:
+    reading = read(tmp_path, "gpu.csv", QUERY + "2026/03/03 10:00:10.000, 0, NVI\n")
+    assert reading.rejected == 1
+
+
+def test_table_and_csv_in_one_file(tmp_path: Path) -> None:
+    values = told(read(tmp_path, "stats.csv", TABLE.format(n=1, w=" 60", u="12") + QUERY))
+    assert values["gpu_util", 0] == [12, 93, 95]
+
+
+def test_dmon(tmp_path: Path) -> None:
+    values = told(read(tmp_path, "dmon.log", "> " + DMON.replace("\n    1", "\n>    1")))
+    assert values["gpu_util", 0] == [97]
+    assert values["gpu_util", 1] == [3]
+    assert values["gpu_mem_util", 0] == [40]
+    assert ("gpu_mem_temp", 0) not in values
+
+
+def test_report(tmp_path: Path) -> None:
+    values = told(read(tmp_path, "smi.txt", REPORT))
+    assert values["gpu_util", 0] == [93]
+    assert values["gpu_mem_used", 0] == [2048]
+    assert values["gpu_throttle_power", 0] == [1]
+    assert values["gpu_ecc_uncorrected", 0] == [0, 2]
+    assert values["gpu_temp", 0] == [71]
+
+
+def test_xml(tmp_path: Path) -> None:
+    values = told(read(tmp_path, "smi.xml", XML))
+    assert values["gpu_util", 0] == [93]
+    assert values["gpu_temp", 1] == [30]
+    assert ("gpu_util", 1) not in values
+
+
+def test_xml_with_entities_is_refused(tmp_path: Path) -> None:
+    bomb = '<?xml version="1.0"?><!DOCTYPE nvidia_smi_log [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><nvidia_smi_log><gpu>&b;</gpu></nvidia_smi_log>'
+    reading = read(tmp_path, "smi.xml", bomb)
+    assert reading.rows == 0
+    assert "entities" in reading.notes[0]
+
+
+def test_broken_xml_keeps_what_stands_before(tmp_path: Path) -> None:
+    reading = read(tmp_path, "smi.xml", XML[: XML.index("</gpu>") + 6])
+    assert told(reading)["gpu_util", 0] == [93]
+    assert reading.rejected == 1
+
+
+def test_other_tools(tmp_path: Path) -> None:
+    rocm = "===== ROCm System Management Interface =====\nGPU  Temp   AvgPwr   SCLK     MCLK    Fan     Perf  PwrCap  VRAM%  GPU%\n0    51.0c  30.1W  1200Mhz  300Mhz  20.0%  auto  92.0W    16%   87%\n"
+    assert told(read(tmp_path, "rocm.txt", rocm))["gpu_util", 0] == [87]
+    gpustat = "node7  Tue Mar  3 10:00:00 2026  535.54.03\n[0] NVIDIA A10 | 41'C,  93 % | 2048 / 23028 MB | me(2000M)\n"
+    assert told(read(tmp_path, "gpustat.txt", gpustat))["gpu_mem_used", 0] == [2048]
+    dcgm = "#Entity   GPUTL  MCUTL  POWER\nID                       W\nGPU 0     93     40     120.5\nGPU 1     N/A    1      50.0\n"
+    values = told(read(tmp_path, "dcgm.txt", dcgm))
+    assert values["gpu_util", 0] == [93]
+    assert ("gpu_util", 1) not in values
+
+
+def test_kernel_log(tmp_path: Path) -> None:
+    lines = [
+        "[  100.000001] usb 1-1: new high-speed USB device",
+        "[  101.200000] NVRM: Xid (PCI:0000:17:00): 79, pid=4242, GPU has fallen off the bus.",
+        "[  102.000000] NVRM: The NVIDIA GPU 0000:65:00.0",
+        "               NVRM: has fallen off the bus and is not responding to commands.",
+        "[  103.000000] Out of memory: Killed process 777 (python) total-vm:9000000kB",
+        "[  104.000000] EDAC MC0: single-bit ECC enabled",
+    ]
+    events = read(tmp_path, "dmesg.log", "\n".join(lines) + "\n").events
+    assert [(e.kind, e.line) for e in events] == [("hardware", 2), ("hardware", 3), ("scheduler", 5)]
+    assert "not responding" in events[1].text, "a sentence over two lines is one event"
+    assert events[2].data["what"] == "out-of-memory"
+
+
+@pytest.mark.parametrize("text", [TABLE.format(n=1, w=" 60", u="93"), QUERY, DMON, REPORT, XML])
+def test_damage_is_survived(tmp_path: Path, text: str) -> None:
+    from postmortem.parsers import gpu_tools, kernel_log, nvidia_smi, nvidia_smi_xml
+
+    dice = random.Random(7)
+    for _ in range(60):
+        data = bytearray(text.encode())
+        for _ in range(dice.randrange(1, 12)):
+            at = dice.randrange(len(data))
+            data[at : at + dice.randrange(3)] = bytes(dice.randrange(256) for _ in range(dice.randrange(3)))
+        path = tmp_path / "x"
+        path.write_bytes(bytes(data))
+        source = SourceFile(path, "x", len(data), bytes(data))
+        for parser in (nvidia_smi, nvidia_smi_xml, kernel_log, gpu_tools):
+            parser.claims(source)
+            reading = parser.read(source, Request())
+            frame.assemble([reading])
+            assert reading.rejected >= 0
