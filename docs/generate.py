@@ -1,4 +1,4 @@
-"""Writes the pages that come from the code: docs/rules/, docs/formats/, docs/frame.md. A test fails when they drift.
+"""Writes the pages that come from the code: docs/rules/, docs/formats/, docs/frame.md, and the README's picture. A test fails when they drift.
 
     python docs/generate.py          write them
     python docs/generate.py --check  say which are out of date, exit 1 if any is
@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,6 +78,25 @@ def stale() -> list[str]:
     return sorted(wrong + [name for name in there if name not in made])
 
 
+PICTURE = re.compile(r"(<!-- picture -->\n).*?(<!-- /picture -->)", re.DOTALL)
+PICTURED = "fixtures/nan-death/run"
+
+
+def readme() -> str:
+    """README.md with its terminal picture: the true answer on the bundled run, 100 columns wide."""
+    done = subprocess.run(
+        [sys.executable, "-m", "postmortem", "examine", PICTURED, "--fail-on", "never"],
+        cwd=DOCS.parent,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"},
+        check=True,
+    )
+    block = f"```text\n$ postmortem examine {PICTURED}\n{done.stdout.rstrip()}\n```\n"
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    return PICTURE.sub(lambda found: found[1] + block + found[2], text)
+
+
 def main() -> int:
     """Write or check the pages."""
     if "--check" in sys.argv:
@@ -88,7 +110,8 @@ def main() -> int:
     for name, text in made.items():
         (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(text, encoding="utf-8")
-    print(f"{len(made)} pages written")
+    (DOCS.parent / "README.md").write_text(readme(), encoding="utf-8")
+    print(f"{len(made)} pages and the README's picture written")
     return 0
 
 

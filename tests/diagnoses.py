@@ -34,8 +34,9 @@ def curve(name: str, values: Any, file: str = "metrics.csv", **more: Any) -> Cur
     n = len(values)
     steps = more.pop("steps", np.arange(n) * 10)
     metric, split, device = more.pop("metric", name), more.pop("split", None), more.pop("device", None)
+    kind = more.pop("kind", "rate")
     attempt, last = more.pop("attempt", 0), more.pop("last_attempt", True)
-    return Curve(metric, name, file, split, device, None, attempt, last, values, np.arange(2, n + 2), steps=steps, **more)
+    return Curve(metric, name, file, split, device, None, attempt, last, values, np.arange(2, n + 2), steps=steps, kind=kind, **more)
 
 
 def finding(rule: str = "cuda-oom", text: str = "RuntimeError: CUDA out of memory", **more: Any) -> Finding:
@@ -61,11 +62,20 @@ def diagnosis(*findings: Finding, **more: Any) -> Diagnosis:
         "ending": Ending("crashed", "exception", proof) if findings else Ending("finished", "finished"),
         "headline": findings[0].title if findings else "Nothing wrong found: the run finished, 2 curves checked",
         "readings": [
-            Reading("train.log", "text", blocks=[Block("loss", np.zeros(40))], events=[proof], rejected=2, notes=["2 lines could not be read"]),
+            Reading(
+                "train.log", "text", blocks=[Block("loss", np.zeros(40))], events=[proof], rejected=2, notes=["2 lines could not be read"]
+            ),
             Reading("weights.bin", "", notes=["not claimed"]),
         ],
         "curves": [
-            curve("train/loss", np.linspace(3, 1, 40), metric="loss", split="train", kind="loss", segments=(Segment(0, 20, 2, -0.1, 0.1), Segment(20, 40, 1, 0, 0.1))),
+            curve(
+                "train/loss",
+                np.linspace(3, 1, 40),
+                metric="loss",
+                split="train",
+                kind="loss",
+                segments=(Segment(0, 20, 2, -0.1, 0.1), Segment(20, 40, 1, 0, 0.1)),
+            ),
             curve("val/loss", np.linspace(3, 1.2, 10), metric="loss", split="val", kind="loss", steps=np.arange(10) * 40),
             curve("gpu0/util", np.linspace(90, 95, 40), metric="gpu_util", device=0, kind="util", unit="%"),
         ],
@@ -73,7 +83,10 @@ def diagnosis(*findings: Finding, **more: Any) -> Diagnosis:
         "settings": [Setting("optimizer.lr", 3e-4, Origin("config.yaml", 3))],
         "findings": list(findings),
         "causes": [Cause(f, (), (float(i),)) for i, f in enumerate(findings) if f.severity != "note"],
-        "unchecked": [Unchecked("nan-gradient", "the run holds no gradient norm"), Unchecked("zero-gradient", "the run holds no gradient norm")],
+        "unchecked": [
+            Unchecked("nan-gradient", "the run holds no gradient norm"),
+            Unchecked("zero-gradient", "the run holds no gradient norm"),
+        ],
     }
     return Diagnosis(**(parts | more))
 

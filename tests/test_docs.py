@@ -23,6 +23,10 @@ def test_generated_pages_are_fresh(root: Path) -> None:
     assert _generate(root).stale() == [], "run `make docs`"
 
 
+def test_the_picture_in_the_readme_is_true(root: Path) -> None:
+    assert _generate(root).readme() == (root / "README.md").read_text(encoding="utf-8"), "run `make docs`"
+
+
 def test_links_lead_somewhere(root: Path) -> None:
     broken = []
     for page in [root / "README.md", *(root / "docs").rglob("*.md")]:

@@ -56,7 +56,11 @@ def test_old_and_new_lines(tmp_path: Path) -> None:
 
 
 def test_broken_lines_are_counted_with_the_first(tmp_path: Path) -> None:
-    reading = read(tmp_path, f"{RUN}/metrics/a", f"{MILLIS} 1 0\n{MILLIS} 2\x00\n\n{MILLIS} x 2\n{MILLIS} 3 99999999999999999999\n{MILLIS} 4 4\n{MILLIS}".encode())
+    reading = read(
+        tmp_path,
+        f"{RUN}/metrics/a",
+        f"{MILLIS} 1 0\n{MILLIS} 2\x00\n\n{MILLIS} x 2\n{MILLIS} 3 99999999999999999999\n{MILLIS} 4 4\n{MILLIS}".encode(),
+    )
     assert reading.blocks[0].values.tolist() == [1, 4] and reading.blocks[0].lines.tolist() == [1, 6]
     assert reading.rejected == 4
     assert reading.notes == [f"line 2 is no metric: '{MILLIS} 2\\x00'"]
@@ -77,7 +81,8 @@ def test_params_and_tags_are_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "what"), [("3", "finish"), ("4", "exit"), ("5", "exit"), ("1", None), ("FINISHED", "finish")])
 def test_status_of_a_run(tmp_path: Path, status: str, what: str | None) -> None:
-    meta = f"artifact_uri: file:///x\nend_time: {MILLIS + 5}\nlifecycle_stage: active\nrun_id: abc\nrun_name: 'try'\nstart_time: {MILLIS}\nstatus: {status}\n"
+    meta = f"artifact_uri: file:///x\nend_time: {MILLIS + 5}\nlifecycle_stage: active\nrun_id: abc\nrun_name: 'try'\n"
+    meta += f"start_time: {MILLIS}\nstatus: {status}\n"
     begin, *end = read(tmp_path, f"{RUN}/meta.yaml", meta.encode()).events
     assert (begin.data["what"], begin.time, begin.line) == ("start", MILLIS * 1000, 6)
     assert [(event.data["what"], event.time, event.line) for event in end] == ([(what, (MILLIS + 5) * 1000, 7)] if what else [])
@@ -141,7 +146,9 @@ def database(path: Path, rows: int = 50, runs: int = 1) -> bytes:
                               primary key (key, timestamp, step, run_uuid, value, is_nan));
     """)
     for run in range(runs):
-        connection.execute("insert into runs values (?, ?, ?, ?, ?)", (f"r{run}", f"try {run}", "FINISHED" if run else "FAILED", MILLIS, MILLIS + 9))
+        connection.execute(
+            "insert into runs values (?, ?, ?, ?, ?)", (f"r{run}", f"try {run}", "FINISHED" if run else "FAILED", MILLIS, MILLIS + 9)
+        )
         connection.execute("insert into params values ('lr', '0.01', ?)", (f"r{run}",))
         values = [(key, 1 / (step + 1), MILLIS + step, f"r{run}", step * 10, 0) for step in range(rows) for key in ("loss", "acc")]
         connection.executemany("insert into metrics values (?, ?, ?, ?, ?, ?)", values)
@@ -218,9 +225,8 @@ def test_hostile_schema_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("postmortem.parsers._mlflow_database._SECONDS", 0.2)
     connection = sqlite3.connect(tmp_path / "mlflow.db")
     connection.execute("create table metrics (key, value)")
-    connection.execute(
-        "create view params as with recursive n(key) as (select 1 union all select key + 1 from n) select sum(key) as key, 1 as value from n"
-    )
+    endless = "with recursive n(key) as (select 1 union all select key + 1 from n)"
+    connection.execute(f"create view params as {endless} select sum(key) as key, 1 as value from n")
     connection.commit()
     connection.close()
     start = time.perf_counter()

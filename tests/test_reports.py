@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diagnoses import NOON, curve, diagnosis, finding, two_faults
 
 from postmortem import reports
 from postmortem.errors import OutputError, UsageError
@@ -19,7 +20,6 @@ from postmortem.model import Diagnosis, Evidence, Onset, Origin
 from postmortem.reports import base, ci, github, markdown, terminal, words
 from postmortem.reports import json as contract
 from postmortem.reports._contract import adapter
-from diagnoses import NOON, curve, diagnosis, finding, two_faults
 
 CASES = {"faults": two_faults(), "healthy": diagnosis(), "note": diagnosis(finding(severity="note"))}
 
@@ -106,7 +106,10 @@ def test_times_that_no_calendar_has_are_left_out(time: int) -> None:
 
 def test_the_screen_shows_cause_proof_and_fix_first() -> None:
     screen = reports.render(two_faults(), "text")
-    places = [screen.index(word) for word in ("CRASHED: The fault nan-death", "Cause", "metrics.csv:22, step 200", "Fix", "Also", "Unchecked", "Read")]
+    places = [
+        screen.index(word)
+        for word in ("CRASHED: The fault nan-death", "Cause", "metrics.csv:22, step 200", "Fix", "Also", "Unchecked", "Read")
+    ]
     assert places == sorted(places)
     screen = " ".join(screen.split())
     assert "follows from nan-death" in screen
@@ -207,7 +210,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(base.os, "fsync", full)
-    with pytest.raises(OutputError, match=r"report\.html could not be written .* No space left on device; what was there before is unchanged"):
+    with pytest.raises(
+        OutputError, match=r"report\.html could not be written .* No space left on device; what was there before is unchanged"
+    ):
         reports.write(target, "new")
     assert target.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
@@ -303,7 +308,10 @@ def test_the_termination_message_is_short_and_starts_with_the_cause() -> None:
 # ---------------------------------------------------------------------- words
 
 
-@pytest.mark.parametrize(("value", "told"), [(0.000123456, "0.00012346"), (3.0, "3"), (None, ""), (float("nan"), "NaN"), (float("-inf"), "-inf"), (1e300, "1e+300")])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(0.000123456, "0.00012346"), (3.0, "3"), (None, ""), (float("nan"), "NaN"), (float("-inf"), "-inf"), (1e300, "1e+300")],
+)
 def test_numbers_are_told_with_five_digits(value: float | None, told: str) -> None:
     assert words.number(value) == told
 

@@ -68,7 +68,7 @@ def test_a_curve_of_nothing_but_nan_is_a_chart_with_marks() -> None:
 @pytest.mark.parametrize(
     ("values", "label", "drawn"),
     [
-        ([5e-324, 1e-323, 2e-320], "× 1e-320", [0.00024703, 0.00049407, 2.0]),
+        ([5e-324, 1e-323, 2e-320], "× 1e-320", [0.00049407, 0.00098813, 2.0]),
         ([1e308, -1e308, 1e308], "× 1e308", [1, -1, 1]),
         ([0.0, 0.0], "", [0, 0]),
         ([1.0, -2.0], "", [1, -2]),
@@ -139,7 +139,10 @@ def test_change_points_and_the_onset_are_marked() -> None:
 def test_earlier_attempts_are_drawn_in_grey() -> None:
     now, before = curve("loss", [2, 1], attempt=1), curve("loss", [3, 2.5], attempt=0, last_attempt=False)
     chart = only(now, before)[0]
-    assert [(trace["name"], trace["line"]["color"]) for trace in chart.figure["data"]] == [("attempt 1", drawing.PAST), ("loss", drawing.COLOURS[0])]
+    assert [(trace["name"], trace["line"]["color"]) for trace in chart.figure["data"]] == [
+        ("attempt 1", drawing.PAST),
+        ("loss", drawing.COLOURS[0]),
+    ]
     assert chart.past == 1
 
 
@@ -194,10 +197,14 @@ def test_the_library_is_cut_down_to_what_draws_lines() -> None:
     assert len(page) < 0.2 * 4_900_000  # plotly's own pages are that large
 
 
-BUNDLE = """"use strict";var P=(()=>{var Q=Object,L=(e,t,r)=>()=>{if(r)throw r[0];try{return e&&(t=e(e=0)),t}catch(i){throw r=[i],i}};var W=(e,t)=>()=>(t||e((t={exports:{}}).exports,t),t.exports),X=(e,t)=>{for(var r in t)Q(e,r,{get:t[r],enumerable:!0})};
-var one=W((a,b)=>{b.exports=two()+lib.x});var two=W(a=>{a.y=1});var lib={};X(lib,{x:()=>5});var init=L(()=>{});var unused=W((a,b)=>{b.exports="unused"});
-var core=W((a,b)=>{b.exports=one()});var box=W((a,b)=>{b.exports=unused()});var all=W((a,b)=>{var c=core();c.register([box()]);b.exports=c});return all();})();
-window.P=P;"""
+# The shape of an esbuild bundle, with four modules, one ES module, and a list of trace types.
+BUNDLE = (
+    "var P=(()=>{var Q=Object,L=(e,t,r)=>()=>{if(r)throw r[0];try{return e&&(t=e(e=0)),t}catch(i){throw r=[i],i}};"
+    "var W=(e,t)=>()=>(t||e((t={exports:{}}).exports,t),t.exports),X=(e,t)=>{for(var r in t)Q(e,r,{get:t[r],enumerable:!0})};\n"
+    "var one=W((a,b)=>{b.exports=two()+lib.x});var two=W(a=>{a.y=1});var lib={};X(lib,{x:()=>5});var init=L(()=>{});"
+    'var unused=W((a,b)=>{b.exports="unused"});var core=W((a,b)=>{b.exports=one()});var box=W((a,b)=>{b.exports=unused()});'
+    "var all=W((a,b)=>{var c=core();c.register([box()]);b.exports=c});return all();})();\nwindow.P=P;"
+)
 
 
 def test_modules_that_the_core_does_not_name_are_left_out() -> None:

@@ -38,7 +38,9 @@ ALLOWED = re.compile("[\n\x20-\x7e\xa0-\xac\xae-\u05ff\u2010-\u2027\u2190-\uffdf
 @pytest.mark.parametrize("kind", ACTING)
 def test_nothing_acts_on_the_terminal(kind: str, colour: bool) -> None:
     hostile = ACTING[kind]
-    faulty = diagnosis(finding(text=f"ValueError: {hostile}", evidence=[Evidence(f"x {hostile} y", Origin(f"a{hostile}.log", 3), hostile, primary=True)]))
+    faulty = diagnosis(
+        finding(text=f"ValueError: {hostile}", evidence=[Evidence(f"x {hostile} y", Origin(f"a{hostile}.log", 3), hostile, primary=True)])
+    )
     screen = reports.render(replace(faulty, run=replace(faulty.run, name=hostile)), "text", colour=colour)
     screen = re.sub("\x1b\\[[0-9;]*m", "", screen) if colour else screen
     assert ALLOWED.fullmatch(screen), sorted(set(screen) - set(map(chr, range(0x20, 0x7F))))
@@ -81,7 +83,9 @@ def commands_in(text: str) -> list[str]:
 @pytest.mark.parametrize("text", COMMANDS)
 @pytest.mark.parametrize("format", [name for name in reports.FORMATS if name != "html"])
 def test_a_run_cannot_give_orders_to_a_build_server(format: str, text: str) -> None:
-    faulty = diagnosis(finding(evidence=[Evidence(text, Origin(f"dir {text}.log", 3), text, primary=True)], title=f"The metric {text}"), headline=text)
+    faulty = diagnosis(
+        finding(evidence=[Evidence(text, Origin(f"dir {text}.log", 3), text, primary=True)], title=f"The metric {text}"), headline=text
+    )
     found = commands_in(reports.render(faulty, format))
     if format == "github":
         assert len(found) == 1 and found[0].startswith("::error file=") and "##[" not in found[0]
@@ -124,7 +128,9 @@ def test_large_findings_stay_below_the_limits() -> None:
     summary = reports.render(diagnosis(*findings), "markdown").encode()
     assert len(summary) <= 1_000_000
     assert len(json.loads(reports.render(diagnosis(*findings[:3]), "json"))["findings"][0]["evidence"][0]["text"]) < 2200
-    many = reports.render(diagnosis(*[finding(f"rule-{i}", "y" * 2000, evidence=[Evidence("y" * 1900, Origin("a", i))] * 8) for i in range(100)]), "markdown")
+    many = reports.render(
+        diagnosis(*[finding(f"rule-{i}", "y" * 2000, evidence=[Evidence("y" * 1900, Origin("a", i))] * 8) for i in range(100)]), "markdown"
+    )
     assert len(many.encode()) <= 1_000_000 and many.endswith("reports*\n")
 
 
@@ -158,11 +164,12 @@ def test_an_excerpt_cannot_leave_its_code_block(text: str) -> None:
     [
         ("fixes #12 and GH-3 cc @org/all", "fixes `#`12 and `GH`-3 cc `@`org/all"),
         ("a*b _c_ snake_case", "a\\*b \\_c\\_ snake_case"),
-        ("<b>x</b> [l](u) `c` ~s~ |", "\\<b\\>x\\</b\\> \\[l\\](u) \\`c\\` \\~s\\~ \\|"),
+        ("<b>x</b> [l](u) `c` ~s~ |", "\\<b\\>x\\</b\\> \\[l\\](u) `c` \\~s\\~ \\|"),
         ("- item", "\\- item"),
         ("1. item", "1\\. item"),
         ("---\n# h", "\\---\\\\n# h"),
         ("x &lt; y & z", "x \\&lt; y & z"),
+        ("call `f(*x_)` or a lone ` tick", "call `f(*x_)` or a lone \\` tick"),
         ("plain (words): 50 % at 12:30, 2026-01-01", "plain (words): 50 % at 12:30, 2026-01-01"),
     ],
 )
@@ -267,7 +274,10 @@ def test_a_line_that_does_not_hold_the_proof_is_never_shown(tmp_path: Path) -> N
     assert not context.around(str(tmp_path), [Evidence("RuntimeError: boom", Origin("train.log", None))])
 
 
-@pytest.mark.parametrize(("line", "value", "fits"), [("12,0.5000", 0.5, True), ("12,nan", float("nan"), True), ("12,inf", 2.0, False), ("loss 1e-3", 0.001, True)])
+@pytest.mark.parametrize(
+    ("line", "value", "fits"),
+    [("12,0.5000", 0.5, True), ("12,nan", float("nan"), True), ("12,inf", 2.0, False), ("loss 1e-3", 0.001, True)],
+)
 def test_a_number_is_proof_if_the_line_holds_it(line: str, value: float, fits: bool) -> None:
     assert context.holds(line, Evidence("the loss", Origin("a.csv", 1), "loss", 12, value)) == fits
 
@@ -295,6 +305,12 @@ def test_only_regular_files_inside_the_run_are_opened(tmp_path: Path) -> None:
 def test_neighbours_of_the_proof_are_cleaned_too(tmp_path: Path) -> None:
     secret = "hf" + "_" + "abcdefghijklmnopqrstuvwxyzABCDEFGH"
     (tmp_path / "train.log").write_text(f"token {secret}\n\x1b[2J\u202ex\nRuntimeError: boom boom\n" + "z" * 5000 + "\n")
-    page = reports.render(replace(diagnosis(finding(evidence=[Evidence("RuntimeError: boom boom", Origin("train.log", 3))])), run=replace(diagnosis().run, path=str(tmp_path))), "html")
+    page = reports.render(
+        replace(
+            diagnosis(finding(evidence=[Evidence("RuntimeError: boom boom", Origin("train.log", 3))])),
+            run=replace(diagnosis().run, path=str(tmp_path)),
+        ),
+        "html",
+    )
     assert "RuntimeError: boom boom</code>" in page
     assert secret not in page and "\x1b" not in page and "\u202e" not in page and "z" * 400 not in page

@@ -22,7 +22,17 @@ DAY = {"SOURCE_DATE_EPOCH": "1780000000"}
 def test_an_entry_has_the_parts_of_a_journal(tmp_path: Path) -> None:
     assert journal.append(two_faults(), tmp_path / "journal.md", environ=DAY)
     text = (tmp_path / "journal.md").read_text(encoding="utf-8")
-    parts = ["## Debugging Log", "### 2026-05-28 - The fault nan-death", "**Symptom**", "**Root Cause**", "**Evidence**", "metrics.csv:22", "**Fix**", "**Prevention**", "**Resolution**: open"]
+    parts = [
+        "## Debugging Log",
+        "### 2026-05-28 - The fault nan-death",
+        "**Symptom**",
+        "**Root Cause**",
+        "**Evidence**",
+        "metrics.csv:22",
+        "**Fix**",
+        "**Prevention**",
+        "**Resolution**: open",
+    ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
     assert "**Also seen**: `python-exception`" in text
@@ -46,7 +56,9 @@ def test_a_healthy_run_leaves_no_entry(tmp_path: Path) -> None:
     assert not (tmp_path / "journal.md").exists()
 
 
-@pytest.mark.parametrize("old", [b"# my notes\r\nno end of line", b"# notes\nend\n", b"", b"caf\xe9 in latin-1\n", b"\xef\xbb\xbf# with a mark\n"])
+@pytest.mark.parametrize(
+    "old", [b"# my notes\r\nno end of line", b"# notes\nend\n", b"", b"caf\xe9 in latin-1\n", b"\xef\xbb\xbf# with a mark\n"]
+)
 def test_what_the_user_wrote_stays_to_the_byte(tmp_path: Path, old: bytes) -> None:
     book = tmp_path / "journal.md"
     book.write_bytes(old)

@@ -115,7 +115,14 @@ def test_a_secret_broken_by_colours_is_found() -> None:
 
 
 def test_values_of_secret_settings_go_whatever_they_look_like() -> None:
-    values = {"api_key": "hunter2", "aws.secret_access_key": "abcdef", "password": "correct horse", "hub.token_id": "kept", "lr": 0.1, "flags.api_key": True}
+    values = {
+        "api_key": "hunter2",
+        "aws.secret_access_key": "abcdef",
+        "password": "correct horse",
+        "hub.token_id": "kept",
+        "lr": 0.1,
+        "flags.api_key": True,
+    }
     settings = [Setting(key, value, Origin("config.yaml", i)) for i, (key, value) in enumerate(values.items(), 1)]
     nested = Setting("env", {"HF_TOKEN": "abcabc", "USER": "ann"}, Origin("config.yaml", 9))
     page = reports.render(replace(diagnosis(), settings=[*settings, nested]), "html")

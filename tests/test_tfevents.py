@@ -80,7 +80,9 @@ def points(reading: Reading) -> dict[str, list[tuple[int, int, int, float]]]:
     for block in reading.blocks:
         times = block.times if block.times is not None else [NO_TIME] * len(block.values)
         rows = zip(block.lines, block.steps, times, block.values, strict=True)
-        found[f"{block.raw_name}#{block.series}"] = [(int(line), int(step), int(time), repr(float(value))) for line, step, time, value in rows]
+        found[f"{block.raw_name}#{block.series}"] = [
+            (int(line), int(step), int(time), repr(float(value))) for line, step, time, value in rows
+        ]
     return found
 
 
@@ -245,7 +247,9 @@ def test_tensorboard_reads_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", scalar_bodies(1.0))
 def test_every_number_type(tmp_path: Path, kind: str) -> None:
     reading = read(tmp_path, *(record(event(step, tensor("x", scalar_bodies(1.5)[kind]))) for step in range(40)))
-    expected = {"int32": -15, "int64": -15, "int_val": -15, "int_val packed": -15, "int64_val packed": 15 << 20, "bool_val": 1}.get(kind, 1.5)
+    expected = {"int32": -15, "int64": -15, "int_val": -15, "int_val packed": -15, "int64_val packed": 15 << 20, "bool_val": 1}.get(
+        kind, 1.5
+    )
     assert reading.blocks[0].values.tolist() == [expected] * 40
     assert reading.notes == []
 
@@ -291,7 +295,10 @@ def test_hostile_tags(tmp_path: Path) -> None:
 
 def test_nothing_is_thinned(tmp_path: Path) -> None:
     reading = read(tmp_path, *(record(event(step, simple("a", step), simple("b", -step))) for step in range(30_000)))
-    assert [block.values.tolist() for block in reading.blocks] == [list(map(float, range(30_000))), [-float(step) for step in range(30_000)]]
+    assert [block.values.tolist() for block in reading.blocks] == [
+        list(map(float, range(30_000))),
+        [-float(step) for step in range(30_000)],
+    ]
 
 
 def test_hyperparameters_and_texts_become_settings(tmp_path: Path) -> None:
@@ -299,7 +306,9 @@ def test_hyperparameters_and_texts_become_settings(tmp_path: Path) -> None:
         return sized(0x0A, sized(0x0A, name.encode()) + sized(0x12, value))
 
     start = entry("lr", b"\x11" + struct.pack("<d", 0.01)) + entry("name", sized(0x1A, b"tiny")) + entry("amp", b"\x20\x01")
-    hparams = sized(0x0A, b"_hparams_/session_start_info") + sized(0x4A, sized(0x0A, sized(0x0A, b"hparams") + sized(0x12, sized(0x1A, start))))
+    hparams = sized(0x0A, b"_hparams_/session_start_info") + sized(
+        0x4A, sized(0x0A, sized(0x0A, b"hparams") + sized(0x12, sized(0x1A, start)))
+    )
     table = b"|param|value|\n|-|-|\n|gamma|0.99|\n|env|Pong|"
     texts = {"hyperparameters/text_summary": table, "args/text_summary": b'{"warmup": 5, "opt": {"eps": 1e-8}}', "prose": b"|no|table"}
     reading = read(
@@ -333,7 +342,9 @@ def test_small_windows_give_the_same_records(tmp_path: Path, capacity: int) -> N
             if isinstance(chunk, frames.BigRecord):
                 found.append(bytes(chunk.load() or b""))
             else:
-                found += [bytes(chunk.window.bytes[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True)]
+                found += [
+                    bytes(chunk.window.bytes[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True)
+                ]
         assert file.records == len(found)
         return found, file.losses
 
@@ -433,10 +444,14 @@ def test_zeros_and_garbage_at_the_end(tmp_path: Path) -> None:
 
 
 def test_empty_files_say_so(tmp_path: Path) -> None:
-    assert tfevents.read(source(tmp_path / "a.tfevents.1", b""), Request()).notes == ["empty event file (0 bytes): a writer was opened and wrote nothing"]
+    assert tfevents.read(source(tmp_path / "a.tfevents.1", b""), Request()).notes == [
+        "empty event file (0 bytes): a writer was opened and wrote nothing"
+    ]
     assert read(tmp_path).notes == ["only the file header: nothing was logged"]
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
-    assert tfevents.read(source(tmp_path / "a.tfevents.1", pointer), Request()).notes == ["Git LFS pointer: the event file itself was not downloaded"]
+    assert tfevents.read(source(tmp_path / "a.tfevents.1", pointer), Request()).notes == [
+        "Git LFS pointer: the event file itself was not downloaded"
+    ]
 
 
 def test_claims_by_content_then_by_name(tmp_path: Path) -> None:
@@ -451,7 +466,11 @@ def test_claims_by_content_then_by_name(tmp_path: Path) -> None:
 def test_ten_thousand_mutations(tmp_path: Path) -> None:
     """Nothing raises, nothing is slow. Half of the files get right sums again, so that the damage reaches the decoder."""
     dice = random.Random(20)
-    bodies = [event(3, simple("a/loss", 1.5)), event(4, simple("a/loss", 1.0), simple("b", 2)), event(5, tensor("t", scalar_bodies(2)["double"]))]
+    bodies = [
+        event(3, simple("a/loss", 1.5)),
+        event(4, simple("a/loss", 1.0), simple("b", 2)),
+        event(5, tensor("t", scalar_bodies(2)["double"])),
+    ]
     bodies.append(event(6, tensor("x", b"\x08\x07" + sized(0x42, b'{"lr": 1}'), b"text")))
     whole = VERSION + b"".join(record(body) for body in bodies)
     path, slowest = tmp_path / "e.tfevents.1", 0.0

@@ -108,9 +108,24 @@ def test_history_system_metrics_config_and_exit(tmp_path: Path) -> None:
     gpu = {"gpu.1.gpu": 87, "gpu.1.temp": 61.5, "cpu": 12.0, "gpu.process.0.memory": 3, "_timestamp": 1}
     reading = read(
         tmp_path / "run-abc.wandb",
-        log(field(21, b""), RUN, history(0, loss=2.5, acc=0.1), stats(3, gpu), history(5, loss=1.25), field(5, config({"lr": 0.2})), exit_record(0)),
+        log(
+            field(21, b""),
+            RUN,
+            history(0, loss=2.5, acc=0.1),
+            stats(3, gpu),
+            history(5, loss=1.25),
+            field(5, config({"lr": 0.2})),
+            exit_record(0),
+        ),
     )
-    assert values(reading) == {"loss": [2.5, 1.25], "acc": [0.1], "gpu.1.gpu": [87], "gpu.1.temp": [61.5], "cpu": [12], "gpu.process.0.memory": [3]}
+    assert values(reading) == {
+        "loss": [2.5, 1.25],
+        "acc": [0.1],
+        "gpu.1.gpu": [87],
+        "gpu.1.temp": [61.5],
+        "cpu": [12],
+        "gpu.process.0.memory": [3],
+    }
     loss, _, use, _, cpu, process = reading.blocks
     assert loss.lines.tolist() == [3, 5] and loss.steps.tolist() == [0, 5]
     assert loss.times.tolist() == [START * 10**6 + 500_000, (START + 5) * 10**6 + 500_000]
@@ -133,7 +148,14 @@ def test_exit_codes_that_are_no_finish(tmp_path: Path, code: int) -> None:
 
 def test_values_of_all_kinds(tmp_path: Path) -> None:
     row = {"a": "NaN", "b": '"Infinity"', "c": "-Infinity", "nested/x/y": 3, "d": {"p": 1, "q": {"r": 2.5}}, "flag": True}
-    row |= {"words": "text", "picture": {"_type": "image-file"}, "plot": {"_type": "histogram"}, "list": [1, 2], "no": "{", "huge": "1" + "0" * 400}
+    row |= {
+        "words": "text",
+        "picture": {"_type": "image-file"},
+        "plot": {"_type": "histogram"},
+        "list": [1, 2],
+        "no": "{",
+        "huge": "1" + "0" * 400,
+    }
     reading = read(tmp_path / "r.wandb", log(field(2, items(1, row)), exit_record(0)))
     found = values(reading)
     assert repr(found.pop("a")) == "[nan]"
@@ -175,7 +197,9 @@ def test_every_truncation_keeps_whole_records(tmp_path: Path) -> None:
     for cut in range(7, ends[-1]):
         reading = read(tmp_path / "r.wandb", log(*records)[:cut])
         assert reading.rows == sum(end <= cut for end in ends)
-        assert any(note.startswith("truncated") for note in reading.notes) == (cut - max([7, *ends], key=lambda end: end if end <= cut else 0) >= 7)
+        assert any(note.startswith("truncated") for note in reading.notes) == (
+            cut - max([7, *ends], key=lambda end: end if end <= cut else 0) >= 7
+        )
 
 
 def test_a_bad_sum_drops_one_record(tmp_path: Path) -> None:
@@ -234,10 +258,16 @@ def test_ten_thousand_mutations(tmp_path: Path) -> None:
 
 
 def test_summary_is_one_point_a_key(tmp_path: Path) -> None:
-    words = '{"loss": 0.25, "val": {"acc": NaN}, "_step": 90, "_timestamp": 1700000000.5, "_wandb": {"runtime": 7}, "m": {"_type": "table-file"}}'
+    words = '{"loss": 0.25, "val": {"acc": NaN}, "_step": 90, "_timestamp": 1700000000.5, '
+    words += '"_wandb": {"runtime": 7}, "m": {"_type": "table-file"}}'
     reading = read(tmp_path / "wandb-summary.json", words.encode())
     loss, accuracy = reading.blocks
-    assert (loss.raw_name, loss.values.tolist(), loss.steps.tolist(), loss.times.tolist()) == ("loss", [0.25], [90], [1_700_000_000_500_000])
+    assert (loss.raw_name, loss.values.tolist(), loss.steps.tolist(), loss.times.tolist()) == (
+        "loss",
+        [0.25],
+        [90],
+        [1_700_000_000_500_000],
+    )
     assert accuracy.raw_name == "val.acc" and repr(accuracy.values.tolist()) == "[nan]"
     assert reading.notes == ["no numbers, skipped: 1 table-file"]
 
@@ -261,7 +291,8 @@ def test_metadata_gives_machine_and_arguments(tmp_path: Path) -> None:
 
 
 def test_config_yaml_of_wandb_form_only(tmp_path: Path) -> None:
-    words = b"wandb_version: 1\n\n_wandb:\n  desc: null\n  value:\n    t: 1\nlr:\n  desc: null\n  value: 0.1\nopt:\n  value:\n    name: adam\n    betas: [0.9, 0.99]\n"
+    words = b"wandb_version: 1\n\n_wandb:\n  desc: null\n  value:\n    t: 1\nlr:\n  desc: null\n  value: 0.1\n"
+    words += b"opt:\n  value:\n    name: adam\n    betas: [0.9, 0.99]\n"
     assert wandb.claims(source(tmp_path / "config.yaml", words)) == SURE
     reading = read(tmp_path / "config.yaml", words)
     assert [(setting.key, setting.value, setting.origin.line) for setting in reading.settings] == [

@@ -158,7 +158,13 @@ def _staircase(rng: np.random.Generator, n: int) -> np.ndarray:
     stairs = int(rng.integers(1, 4))
     edges = (np.arange(1, stairs + 1) / (stairs + 1) + rng.uniform(-0.06, 0.06, stairs)) * n
     heights = np.concatenate([[0.0], np.cumsum(rng.uniform(0.3, 0.6) * 0.6 ** np.arange(stairs))])
-    return _floor(rng) + 0.6 * _decay(rng, n) + heights[-1] - heights[np.searchsorted(edges, np.arange(n))] + _noise(rng, n, rng.choice([0.0, 0.01, 0.02]))
+    return (
+        _floor(rng)
+        + 0.6 * _decay(rng, n)
+        + heights[-1]
+        - heights[np.searchsorted(edges, np.arange(n))]
+        + _noise(rng, n, rng.choice([0.0, 0.01, 0.02]))
+    )
 
 
 def _short(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -195,7 +201,9 @@ def draw(family: Family, count: int = PER_FAMILY, seed: int = 0) -> list[Curve]:
         n = int(np.exp(rng.uniform(np.log(family.least), np.log(LENGTHS[1]))))
         values = family.draw(rng, n) * 10 ** rng.uniform(-3, 3)
         lines = np.arange(2, len(values) + 2)
-        curves.append(Curve("loss", "loss", "metrics.csv", "train", None, None, 0, True, values, lines, direction=family.direction, kind="loss"))
+        curves.append(
+            Curve("loss", "loss", "metrics.csv", "train", None, None, 0, True, values, lines, direction=family.direction, kind="loss")
+        )
     return curves
 
 

@@ -34,6 +34,7 @@ class Look:
     late, late_error  how much the curve falls per run length in its last fifth (a straight line), and the error of that number
     bow               greatest distance between the trend and the straight line from start to end, as a share of start - end
     swing, turns      spread (5 to 95 %) of what is left over a wide trend, in the later half; how often that changes sign
+    climb             rise of the straight line through everything after the best: what a rise is when its swings are taken away
     peak, at_peak     greatest height over what is before and after; spread around the trend without it is `usual`
     settled           first bucket from which on the curve gets no better by more than noise and 3 % of its drop
     """
@@ -61,6 +62,7 @@ class Look:
     bow: float
     swing: float
     turns: int
+    climb: float
     peak: float
     at_peak: int
     usual: float
@@ -132,7 +134,7 @@ def look(values: np.ndarray, direction: Literal["down", "up"] | None) -> Look | 
     tail, gap = _gaps(finite)
     return Look(
         reduced, y, trend, sign, n, tail, gap, start, end, quarter, float(np.median(y[:side])) - quarter, 1.25 * noise * np.sqrt(2 / side), best, at_best, float(trend[at_worst]), at_worst, noise, raw_noise,
-        late, late_error, _bow(trend, start, end), swing, turns, peak, at_peak, usual, _settled(trend, noise, start, best),
+        late, late_error, _bow(trend, start, end), swing, turns, _climb(y, at_best), peak, at_peak, usual, _settled(trend, noise, start, best),
     )  # fmt: skip
 
 
@@ -184,6 +186,12 @@ def _swings(y: np.ndarray) -> tuple[float, int]:
     swing = float(np.ptp(np.quantile(left, (0.05, 0.95))))
     clear = np.sign(left[np.abs(left) > swing / 8])
     return swing, int(np.count_nonzero(np.diff(clear)))
+
+
+def _climb(y: np.ndarray, at_best: int) -> float:
+    """Rise of the least-squares line over the points after the best one; 0 where there are fewer than four."""
+    after = y[at_best:]
+    return line(after)[1] * (len(after) - 1) if len(after) >= 4 else 0.0
 
 
 def _peak(y: np.ndarray, high: np.ndarray, trend: np.ndarray) -> tuple[float, int, float]:

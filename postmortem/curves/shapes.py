@@ -19,6 +19,7 @@ SHORT = 5  # fewer finite points have no shape
 SAME = 1e-9  # spread, relative to the level, up to which values are the same: what is left of one number through float arithmetic
 SIGNIFICANT = 5.0  # widths of the trend's noise: the best of twenty medians of pure noise lies two widths low, the start as much high
 DIVERGED = 0.25  # a loss has diverged when it ends above its start by this share of its level and by half of what it had gained
+FAR = 1.0  # ... whatever its noise, when its last third lies whole above that share, and half of it above twice the start
 TURNED = 0.15  # a turn takes back this share of what was gained
 LOST = 0.7  # a score is forgotten when this share of what it had reached is gone
 GOOD = 0.2  # ... and it had reached more than this share of its best above where it fell to
@@ -102,8 +103,17 @@ def _divergence(seen: Look, _: Sequence[Segment]) -> int | None:
     first = min(seen.start, float(seen.values[0])) if seen.m < 64 else seen.start
     above = seen.end - first
     clear = above > max(DIVERGED * abs(first), 0.5 * seen.drop, SIGNIFICANT * blur(seen))
-    lasting = min(above, seen.quarter - min(seen.best, first)) * SWING_BEFORE_TREND > seen.swing
+    if _stays_above(seen, first):
+        return _leaves(seen, first)
+    lasting = max(seen.climb, seen.quarter - first) * SWING_BEFORE_TREND > seen.swing
     return _leaves(seen, first) if clear and lasting else None
+
+
+def _stays_above(seen: Look, first: float) -> bool:
+    """Whether the last third lies, whole, far above where the curve began: then noise is no objection."""
+    last = seen.values[-max(3, seen.m // 3) :]
+    whole = float(np.quantile(last, 0.05)) > first + DIVERGED * abs(first)
+    return whole and float(np.median(last)) > first + FAR * abs(first)
 
 
 def _leaves(seen: Look, first: float) -> int:
@@ -145,7 +155,7 @@ def _turn(seen: Look, _: Sequence[Segment]) -> int | None:
     rise = min(late - seen.best, seen.rise)
     spread = max(seen.worst - seen.best, seen.drop)
     if rise > max(SIGNIFICANT * blur(seen), TURNED * spread, FLAT / 2 * _scale(seen)) and seen.at_best < 0.85 * seen.m:
-        return seen.at_best if min(rise, seen.quarter - seen.best) * SWING_BEFORE_TREND > seen.swing else None
+        return seen.at_best if max(seen.climb, seen.quarter - seen.best) * SWING_BEFORE_TREND > seen.swing else None
     return None
 
 
@@ -270,7 +280,37 @@ SHAPES: tuple[tuple[str, Callable[[Look, Sequence[Segment]], int | None]], ...] 
 # ---------------------------------------------------------------------- chance level
 
 CHANCE_CLOSE = 0.01  # a loss within this share of ln k sits at chance: 6.908 for 1000 classes, 1.386 for 4
-CHANCE_CLASSES = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 20, 21, 32, 50, 64, 100, 101, 128, 200, 256, 365, 400, 512, 1000, 1024, 2048, 21841)
+CHANCE_CLASSES = (
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    10,
+    12,
+    14,
+    16,
+    20,
+    21,
+    32,
+    50,
+    64,
+    100,
+    101,
+    128,
+    200,
+    256,
+    365,
+    400,
+    512,
+    1000,
+    1024,
+    2048,
+    21841,
+)
 
 
 def _chance(seen: Look, curve: Curve) -> dict[str, float]:

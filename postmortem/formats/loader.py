@@ -132,6 +132,7 @@ class Ending:
     what     start, finish, or the manner of death: time-limit, preempted, cancelled, out-of-memory, node-fail, ...
     regex    compiled verbose, used with `search` on one line; its named groups (exit_code, signal, job, ...) are facts
     literal  a text that every matching line holds; "" is none
+    marks    facts of every such line: job_start (a job begins here), job_end (nothing of this job comes after it)
     """
 
     name: str
@@ -139,6 +140,7 @@ class Ending:
     what: str
     source: str
     literal: str = ""
+    marks: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     near_misses: tuple[str, ...] = ()
 
@@ -147,9 +149,11 @@ class Ending:
         return compiled(self.source)
 
     def read(self, line: str) -> dict[str, str] | None:
-        """The facts that the line tells, by group name; None: it is no such line."""
+        """The facts that the line tells, by group name, and the marks; None: it is no such line."""
         match = self.regex.search(line) if self.literal in line else None
-        return None if match is None else {name: text for name, text in match.groupdict().items() if text is not None}
+        if match is None:
+            return None
+        return {**self.marks, **{name: text for name, text in match.groupdict().items() if text is not None}}
 
 
 @functools.cache
@@ -189,6 +193,7 @@ def load_endings(path: Path) -> tuple[Ending, ...]:
                 e["what"],
                 e["regex"],
                 e.get("literal", ""),
+                e.get("marks", {}),
                 tuple(Sample(s["line"], e["name"], s.get("expect", {})) for s in e.get("sample", [])),
                 tuple(e.get("near_miss", [])),
             )

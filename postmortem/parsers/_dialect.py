@@ -63,11 +63,12 @@ def is_telemetry(text: str) -> bool:
 def sniff(text: str, *, named_table: bool) -> tuple[Dialect | None, float]:
     """The dialect of a text and how surely it is a table of numbers (0..1). `named_table`: the file name says CSV or TSV."""
     lines = text[:200_000].split("\n")
-    if len(lines) > 3 or not lines[-1]:
+    if len(lines) > 2 or not lines[-1]:
         lines = lines[:-1]  # the head may have cut the last one
     lines = lines[:SAMPLE_LINES]
     start, settings = _comments(lines)
-    sample = [line for line in lines[start:] if line.strip()]
+    filled = [line for line in lines[start:] if line.strip()]
+    sample = filled[:1] + _joined(filled[1:])  # a header stands on one line
     if not sample or sample[0].lstrip()[:1] in ("{", "["):
         return None, 0.0
     best: tuple[float, Dialect] | None = None
@@ -80,6 +81,21 @@ def sniff(text: str, *, named_table: bool) -> tuple[Dialect | None, float]:
     if best is None:
         return None, 0.0
     return best[1], best[0]
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Lines with the rows put together whose quoted cells run over several lines; a quote that never closes stays on its line."""
+    found: list[str] = []
+    at = 0
+    while at < len(lines):
+        line, end = lines[at], at + 1
+        while line.count('"') % 2 and end < len(lines):
+            line += " " + lines[end]
+            end += 1
+        whole = line.count('"') % 2 == 0
+        found.append(line if whole else lines[at])
+        at = end if whole else at + 1
+    return found
 
 
 def _comments(lines: list[str]) -> tuple[int, dict[str, object] | None]:
@@ -111,6 +127,8 @@ def _try(
     commented = not header and len(above) == len(first) and is_header(above)  # "# step,loss", as NumPy writes it
     names = above if commented else first
     rows = table[1:] if header else table
+    again = next((at for at, row in enumerate(rows) if is_header(row) and set(row) & set(first)), None) if header else None
+    rows = rows[:again] if again else rows  # what follows a second header is another table
     body = lines.index(sample[0]) + (1 if header else 0)
     if not header and not commented:
         names = [f"col{k + 1}" for k in range(len(first))]

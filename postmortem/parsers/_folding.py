@@ -20,8 +20,9 @@ def exceptions(file: str, lines: list[str], places: list[int], time: int | None 
     for event in folder.close():
         data = dict(event.data)
         for key in ("first_line", "last_line"):
-            if isinstance(data.get(key), int):
-                data[key] = _place(places, int(str(data[key])))
+            number = data.get(key)
+            if isinstance(number, int):
+                data[key] = _place(places, number)
         chain = data.get("chain")
         if isinstance(chain, list):
             data["chain"] = [{**link, "line": _place(places, link["line"])} for link in chain if isinstance(link.get("line"), int)]

@@ -74,8 +74,11 @@ def scan(text: str) -> Iterator[tuple[int, int, str]]:
         yield found.start(), found.end(), found.group()
 
 
-def close_cut(text: str) -> str:
-    """A JSON text that ends too early, cut back to its last whole element and closed: everything before the cut is kept."""
+def close_cut(text: str, *, half_strings: bool = False) -> str:
+    """A JSON text that ends too early, cut back to its last whole element and closed: everything before the cut is kept.
+
+    With `half_strings` a value that is a text cut in the middle is kept as far as it goes.
+    """
     stack: list[str] = []
     safe, closers = 0, ""
     for start, end, token in scan(text):
@@ -90,6 +93,10 @@ def close_cut(text: str) -> str:
                 break
         elif token == ",":
             safe, closers = start, "".join(reversed(stack))
+        elif token == '"':  # a text that never ends
+            if half_strings and text[:start].rstrip()[-1:] == ":":
+                return text.rstrip("\\") + '"' + closers
+            break
         if len(stack) > DEEPEST:
             break
     return text[:safe] + closers
@@ -127,7 +134,12 @@ def peek(head: bytes) -> Any:
     except (ValueError, RecursionError):
         pass
     first = next(values(text), None)
-    return first[2] if first is not None else salvage(text)[0]
+    if first is not None:
+        return first[2]
+    try:
+        return loads(close_cut(text, half_strings=True))
+    except ValueError:
+        return salvage(text)[0]
 
 
 def salvage(text: str) -> tuple[Any, int]:

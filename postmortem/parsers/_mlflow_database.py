@@ -26,7 +26,6 @@ MAGIC = b"SQLite format 3\0"
 _TABLES = re.compile(rb'create\s+table\s+["`\[]?(?:latest_metrics|metrics|experiments)\b', re.I)
 _SECONDS = 20.0  # of work by one statement: a hostile view could run for ever
 _MOST_ROWS = 5_000_000
-_BATCH = 20_000
 _OPS = 100_000  # SQLite instructions between two looks at the clock
 _MOST_SETTINGS = 5_000
 _ALSO = (UnicodeDecodeError, OverflowError)  # what Python's sqlite3 raises besides its own errors, for names and numbers out of damage
@@ -103,12 +102,9 @@ def _rows(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) 
         cursor = connection.execute(f"select rowid, {wanted} from {table} not indexed")
     except sqlite3.OperationalError:  # a view or a table without rowid
         numbers = count(1)
-        cursor = connection.execute(f"select null, {wanted} from {table}")
-        while batch := cursor.fetchmany(_BATCH):
-            yield from ((next(numbers), *row[1:]) for row in batch)
+        yield from ((next(numbers), *row[1:]) for row in connection.execute(f"select null, {wanted} from {table}"))
         return
-    while batch := cursor.fetchmany(_BATCH):
-        yield from batch
+    yield from cursor  # row by row: what stands before a damaged page is not lost with it
 
 
 @dataclass(slots=True)

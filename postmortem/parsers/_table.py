@@ -149,7 +149,7 @@ def _materialise(pieces: list[tuple[Rows, np.ndarray | None, np.ndarray]], cache
     def part(name: str, missing: float, dtype: type) -> np.ndarray | None:
         if all(getattr(rows, name) is None for rows, _, _ in pieces):
             return None
-        parts = []
+        parts: list[np.ndarray] = []
         for rows, index, values in pieces:
             whole = getattr(rows, name)
             if whole is None:

@@ -62,11 +62,11 @@ def column(text: str, num: Num, run: int) -> Column:
     return Column("plain", run, bool(whole), bool(part), bool(power), 1, suffix, num.scale)
 
 
-def parse(mined: Mined, rows: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
-    """(values of the segments `rows`, which of them are spelled in another way: None is none)."""
+def parse(mined: Mined, first: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
+    """(values, which of them are spelled in another way: None is none) of segments whose first runs of digits are `first`."""
     if where.kind == "constant":
-        return np.full(len(rows), where.value), None
-    run = mined.first[rows] + where.run
+        return np.full(len(first), where.value), None
+    run = first + where.run
     if where.kind == "comma":
         return _comma(mined, run, where), None
     if where.kind == "clock":
@@ -76,46 +76,49 @@ def parse(mined: Mined, rows: np.ndarray, where: Column) -> tuple[np.ndarray, np
 
 def _plain(mined: Mined, run: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
     codes, starts, ends = mined.codes, mined.run_starts, mined.run_ends
-    begin, end = starts[run], ends[run]
+    begin, behind = starts[run], ends[run]
+    length = behind - begin
+    mantissa, digits = _digits(mined, behind, length)
     odd: np.ndarray | None = None
-    length = end - begin
-    mantissa = _digits(mined, end, length)
-    digits, behind, scale10 = length, end, np.zeros(len(run), np.int64)
-    next_run = run + 1
+    tens: np.ndarray | None = None if where.whole else length  # how often to divide by ten
     first = begin if where.whole else begin - 1  # ".5" begins with its dot
-    if not where.whole:
-        scale10 = -length
-    elif where.part:
-        part_end = ends[next_run]
-        part_start = starts[next_run]
-        part = part_end - part_start
-        odd = part_start != end + 1
-        np.multiply(mantissa, _WHOLE_POWERS[np.minimum(part, 19)], out=mantissa)
-        mantissa += _digits(mined, part_end, part)
-        digits, behind, scale10, next_run = length + part, part_end, -part, next_run + 1
-    if where.power:
-        power_start, power_end = starts[next_run], ends[next_run]
-        power = _digits(mined, power_end, np.minimum(power_end - power_start, 8)).astype(np.int64)
-        power = np.where(codes[power_start - 1] == 45, -power, power)
-        gap = power_start - behind
-        wrong = (gap > 3) | (gap < 1)
-        odd = wrong if odd is None else odd | wrong
-        scale10, behind = scale10 + power, power_end
+    if where.whole and where.part:
+        run = run + 1
+        part_start, part_end = starts[run], ends[run]
+        odd = part_start != behind + 1
+        tens = part_end - part_start
+        low, more = _digits(mined, part_end, tens)
+        mantissa *= _WHOLE_POWERS[tens if more < 20 else np.minimum(tens, 19)]
+        mantissa += low
+        digits, behind = digits + more, part_end
     values = mantissa.astype(np.float64)
-    if where.part or where.power or not where.whole:
-        if where.power:
-            values = np.where(scale10 < 0, values / _POWERS[np.clip(-scale10, 0, 22)], values * _POWERS[np.clip(scale10, 0, 22)])
-        else:
-            values /= _POWERS[np.minimum(-scale10, 22)]
-    slow = (digits > 18) | (mantissa >= _EXACT) | (np.abs(scale10) > 22)
+    slow = None if digits <= 15 else _too_long(mantissa, length, tens)
+    if where.power:
+        power_start, power_end = starts[run + 1], ends[run + 1]
+        power, _ = _digits(mined, power_end, np.minimum(power_end - power_start, 8))
+        tens = np.where(codes[power_start - 1] == 45, 1, -1) * power.astype(np.int64) + (0 if tens is None else tens)
+        gap = power_start - behind
+        odd = ((gap > 3) | (gap < 1)) if odd is None else odd | (gap > 3) | (gap < 1)
+        behind = power_end
+        far = np.abs(tens) > 22
+        slow = far if slow is None else slow | far
+        values = np.where(tens >= 0, values / _POWERS[np.clip(tens, 0, 22)], values * _POWERS[np.clip(-tens, 0, 22)])
+    elif tens is not None:
+        values /= _POWERS[tens if digits <= 22 else np.minimum(tens, 22)]
     minus = codes[first - 1] == 45
     if minus.any():
         np.negative(values, out=values, where=minus)
-    if slow.any():
+    if slow is not None and slow.any():
         _slowly(mined, values, np.flatnonzero(slow), first, behind)
     if where.suffix:
         values = np.where(codes[behind] | 32 == where.suffix, values * where.scale, values)
     return values, odd if odd is not None and odd.any() else None
+
+
+def _too_long(mantissa: np.ndarray, length: np.ndarray, tens: np.ndarray | None) -> np.ndarray:
+    """Which mantissas a double cannot hold exactly, or were too long to read at all."""
+    digits = length if tens is None or tens is length else length + tens
+    return (mantissa >= _EXACT) | (digits > 18)
 
 
 def _slowly(mined: Mined, values: np.ndarray, which: np.ndarray, first: np.ndarray, behind: np.ndarray) -> None:
@@ -129,18 +132,20 @@ def _slowly(mined: Mined, values: np.ndarray, which: np.ndarray, first: np.ndarr
             values[i] = np.nan
 
 
-def _digits(mined: Mined, end: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """The numbers (uint64) that the `length` digits before `end` spell; of more than 16 digits the last 16."""
+def _digits(mined: Mined, end: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, int]:
+    """(the numbers (uint64) that the `length` digits before `end` spell, the largest length). Of more than 16 digits the value is too large."""
     most = int(length.max()) if len(length) else 0
-    low = _eight(mined.words[end - 8], np.minimum(length, 8) if most > 8 else length)
-    if most > 8:
-        low += _eight(mined.words[end - 16], np.clip(length - 8, 0, 8)) * np.uint64(100_000_000)
-        if most > 16:
-            low[length > 16] = _EXACT  # too long: read slowly
-    return low
+    if most <= 8:
+        return _eight(mined.words[end - 8], length), most
+    low = _eight(mined.words[end - 8], np.minimum(length, 8))
+    low += _eight(mined.words[end - 16], np.clip(length - 8, 0, 8)) * np.uint64(100_000_000)
+    if most > 16:
+        low[length > 16] = _EXACT  # to be read slowly
+    return low, most
 
 
 def _eight(word: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Eight bytes before the end of a number, of which the last `length` are its digits."""
     word = word & _KEEP[length]
     word *= _TENS
     word >>= np.uint64(8)
@@ -155,13 +160,13 @@ def _eight(word: np.ndarray, length: np.ndarray) -> np.ndarray:
 
 def _run_value(mined: Mined, run: np.ndarray) -> np.ndarray:
     end = mined.run_ends[run]
-    return _digits(mined, end, np.minimum(end - mined.run_starts[run], 16)).astype(np.float64)
+    return _digits(mined, end, np.minimum(end - mined.run_starts[run], 16))[0].astype(np.float64)
 
 
 def spelling(mined: Mined, run: np.ndarray) -> np.ndarray:
     """A number for each way to spell a run of digits ("07" is not "7")."""
     length = np.minimum(mined.run_ends[run] - mined.run_starts[run], 16)
-    return _digits(mined, mined.run_starts[run] + length, length).astype(np.int64) * 32 + length
+    return _digits(mined, mined.run_starts[run] + length, length)[0].astype(np.int64) * 32 + length
 
 
 def _comma(mined: Mined, run: np.ndarray, where: Column) -> np.ndarray:
@@ -209,9 +214,9 @@ def time_column(stamp: str, run: int) -> TimeColumn | None:
     return TimeColumn(run, match["part"] is not None, minutes * 60_000_000)
 
 
-def parse_times(mined: Mined, rows: np.ndarray, where: TimeColumn) -> np.ndarray:
-    """Microseconds since 1970 of the segments `rows`, NO_TIME where it is no date."""
-    run = mined.first[rows] + where.run
+def parse_times(mined: Mined, first: np.ndarray, where: TimeColumn) -> np.ndarray:
+    """Microseconds since 1970 of the segments whose first runs are `first`, NO_TIME where it is no date."""
+    run = first + where.run
     begin = mined.run_starts[run]
     codes = mined.codes
     days = _days(mined, begin)
@@ -221,7 +226,7 @@ def parse_times(mined: Mined, rows: np.ndarray, where: TimeColumn) -> np.ndarray
     if where.part:
         part = run + 6
         length = np.minimum(mined.run_ends[part] - mined.run_starts[part], 6)
-        fraction = _digits(mined, mined.run_starts[part] + length, length).astype(np.int64)
+        fraction = _digits(mined, mined.run_starts[part] + length, length)[0].astype(np.int64)
         micros += fraction * 10 ** (6 - length)
     wrong = (days == NO_TIME) | (hour > 23) | (minute > 59) | (second > 59)
     return np.where(wrong, NO_TIME, micros)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from postmortem import formats
 from postmortem.model import Event, EventKind
-from postmortem.parsers._text_needles import Branch, branches, needles
+from postmortem.parsers._text_needles import Branch, branch, branches
 from postmortem.parsers._text_prefix import micros, opened
 
 KEPT = 20  # lines of one kind that are kept from the beginning, and as many from the end
-MANY = 400  # lines at a time from which on one pass of Polars over all of them is cheaper than ours over each
 TEXT = 500  # characters of a line that an event holds
 
 _DIGITS = re.compile(r"\d")
@@ -33,56 +34,49 @@ class Tally:
         (self.first if len(self.first) < KEPT else self.last).append(event)
 
 
+@functools.cache
+def _endings() -> tuple[tuple[Branch, formats.Ending], ...]:
+    return tuple((branch(ending.source, re.VERBOSE, ending.literal), ending) for ending in formats.endings())
+
+
+class Reasons(NamedTuple):
+    """Why lines of a shape may be worth keeping: what rules ask for, words of endings."""
+
+    wanted: tuple[Branch, ...]
+    endings: tuple[formats.Ending, ...]
+
+
 class Watch:
     """Finds the lines of a file that are worth keeping."""
 
     def __init__(self, file: str, wanted: re.Pattern[str] | None) -> None:
         self.file = file
-        self.wanted = wanted
-        self._branches = branches(wanted) if wanted is not None else []
-        self._branches += [Branch(ending.regex, needles(ending.regex.pattern, ending.regex.flags), False) for ending in formats.endings()]
-        self._always = [branch for branch in self._branches if not branch.needles]
-        self._by_needle: dict[str, list[Branch]] = {}
-        for branch in self._branches:
-            for needle in branch.needles:
-                self._by_needle.setdefault(needle, []).append(branch)
+        self._wanted = branches(wanted) if wanted is not None else ()
+        self.needles = frozenset().union(*(one.needles for one in (*self._wanted, *(some for some, _ in _endings()))))
+        self.blind = not all(one.needles for one in (*self._wanted, *(some for some, _ in _endings())))
         self.tallies: dict[tuple[object, EventKind], Tally] = {}
         self.folded: list[Event] = []
 
-    def candidates(self, texts: list[str]) -> list[bool]:
-        """Which of the texts may be worth keeping: those with one of the needles, whatever their digits."""
-        if self._always or not self._by_needle:
-            return [bool(self._always)] * len(texts)
-        plain = [_DIGITS.sub("", text).lower() for text in texts]
-        if len(texts) < MANY:
-            return [any(needle in text for needle in self._by_needle) for text in plain]
-        import polars as pl
-
-        return pl.Series(plain, dtype=pl.String).str.contains_any(list(self._by_needle)).to_list()
-
-    def watches(self, text: str) -> bool:
-        """Is this line worth keeping, or may another one be that differs in its digits only?"""
+    def reasons(self, text: str) -> Reasons | None:
+        """Why this line is worth keeping, or another one may be that differs in its digits only."""
         plain = _DIGITS.sub("", text).lower()
-        likely = {id(branch): branch for needle, some in self._by_needle.items() if needle in plain for branch in some}
         bare = opened(text).bare
-        return any(not branch.exact or branch.regex.search(bare) for branch in (*likely.values(), *self._always))
+        wanted = tuple(one for one in self._wanted if _likely(one, plain) and (not one.exact or one.regex.search(bare)))
+        endings = tuple(ending for one, ending in _endings() if _likely(one, plain) and (not one.exact or ending.regex.search(bare)))
+        return Reasons(wanted, endings) if wanted or endings else None
 
-    def matches(self, bare: str) -> list[tuple[EventKind, int, Mapping[str, object]]]:
-        """(kind, where it begins, facts) of every reason to keep the line."""
-        found: list[tuple[EventKind, int, Mapping[str, object]]] = []
-        for ending in formats.endings():
-            facts = ending.read(bare)
-            if facts is not None:
-                found.append((ending.kind, 0, {"what": ending.what, **facts}))
-                break
-        if self.wanted is not None and (match := self.wanted.search(bare)) is not None:
-            found.append(("log", match.start(), {}))
-        return found
-
-    def look(self, shape: object, line: int, text: str, labelled: bool = False) -> None:
+    def look(self, shape: object, why: Reasons, line: int, text: str, labelled: bool = False) -> None:
         """Keep the line, if there is a reason to; `shape` is shared by lines that differ in their numbers only."""
         found = opened(text, labelled)
-        matches = self.matches(found.bare)
+        matches: list[tuple[EventKind, int, Mapping[str, object]]] = []
+        for ending in why.endings:
+            if (facts := ending.read(found.bare)) is not None:
+                matches.append((ending.kind, 0, {"what": ending.what, **facts}))
+                break
+        for one in why.wanted:
+            if (match := one.regex.search(found.bare)) is not None:
+                matches.append(("log", match.start(), {}))
+                break
         time = micros(found.bare[found.stamp[0] : found.stamp[1]]) if matches and found.stamp else None
         for kind, at, facts in matches:
             event = Event(self.file, line, kind, quoted(found.bare, at), time=time, rank=found.rank_value, data=facts)
@@ -107,6 +101,10 @@ class Watch:
                 first = tally.first[0]
                 notes.append(f'{tally.seen:,} lines like line {first.line} ("{first.text[:60]}"): the first and last {KEPT} are kept')
         return notes[:20]
+
+
+def _likely(one: Branch, plain: str) -> bool:
+    return not one.needles or any(needle in plain for needle in one.needles)
 
 
 def quoted(bare: str, at: int) -> str:

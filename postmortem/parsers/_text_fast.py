@@ -14,12 +14,11 @@ from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_marks import SPLITS, Marks, State
 from postmortem.parsers._text_plans import GLUED, MARK, NUMBERS, TRACE, WATCH, Plan, Plans, Told
-from postmortem.parsers._text_quick import Quick
 from postmortem.parsers._text_series import Collector, Key, Points
 from postmortem.parsers._text_shapes import Mined, mined
 from postmortem.parsers._traceback import Folder
 
-_CHECKED = 1_000  # lines of one shape and chunk that are checked for what depends on their digits
+_CHECKED = 200  # lines of one shape and chunk that are checked for what depends on their digits
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class Fast:
         self.encoding = encoding
         self.watch = watch
         self.folder = Folder(file)
-        self.plans = Plans(encoding, labelled, Quick(watch))
+        self.plans = Plans(encoding, labelled, watch)
         self.collector = Collector()
         self.state = State()
         self.line = 1
@@ -64,7 +63,7 @@ class Fast:
             flags = np.where(taken, 0, flags).astype(np.uint8)
         self._watch(taken_apart, ids, flags)
         self._numbers(taken_apart, ids, flags)
-        self.line += chunk.count(b"\n")
+        self.line = taken_apart.next_line if chunk.endswith((b"\n", b"\r")) else int(taken_apart.lines[-1])
         self.segments += len(ids)
 
     def close(self) -> None:
@@ -110,7 +109,7 @@ class Fast:
             chosen = np.concatenate((some[: _CHECKED // 2], some[_CHECKED // 2 + middle :]))
             for row in chosen.tolist():
                 text = taken_apart.text(row).decode(self.encoding, "replace")
-                self.watch.look(shape, int(taken_apart.lines[row]), text, self.plans.labelled)
+                self.watch.look(shape, self.plans.reasons[shape], int(taken_apart.lines[row]), text, self.plans.labelled)
             if middle:
                 self.watch.skip(shape, middle)
 
@@ -173,15 +172,16 @@ class Fast:
         if not len(rows):
             return
         group = _Group(rows, told)
+        first = taken_apart.first[rows]
         odd: np.ndarray | None = None
         for name in ("step", "epoch", "rank"):
             where = getattr(told, name)
             if where is not None:
-                values, wrong = columns.parse(taken_apart, rows, where)
+                values, wrong = columns.parse(taken_apart, first, where)
                 setattr(group, name, values)
                 odd = wrong if odd is None else odd if wrong is None else odd | wrong
         for _, _, _, where in told.metrics:
-            values, wrong = columns.parse(taken_apart, rows, where)
+            values, wrong = columns.parse(taken_apart, first, where)
             group.values.append(values)
             odd = wrong if odd is None else odd if wrong is None else odd | wrong
         if odd is not None and not alone:
@@ -223,7 +223,7 @@ class Fast:
     ) -> None:
         rows, told = group.rows, group.told
         steps, epochs = marks.steps(rows, told, group.step), marks.epochs(rows, told, group.epoch)
-        times = np.full(len(rows), NO_TIME) if told.stamp is None else columns.parse_times(taken_apart, rows, told.stamp)
+        times = np.full(len(rows), NO_TIME) if told.stamp is None else columns.parse_times(taken_apart, taken_apart.first[rows], told.stamp)
         lines = taken_apart.lines[rows]
         sections = marks.sections(rows, told)
         boxes = marks.groups_before(rows) if told.boxed else None
@@ -242,6 +242,9 @@ def _parts(
     rows: np.ndarray, sections: np.ndarray | None, ranks: np.ndarray | None, boxes: np.ndarray | None
 ) -> Iterable[tuple[int, Split | None, int | None, np.ndarray | None]]:
     """(group of a box, split, rank, which rows) of every part of a group that is a series of its own; None: all rows."""
+    if sections is None and ranks is None and boxes is None:
+        yield -1, None, None, None
+        return
     codes = [np.full(len(rows), -1) if some is None else some.astype(np.int64) for some in (boxes, sections, ranks)]
     if all(bool((code == code[0]).all()) for code in codes):
         box, side, rank = (int(code[0]) for code in codes)

@@ -12,6 +12,8 @@ _BORDER = re.compile(
     r"|(?<=it/s\]|s/it\])(?=[A-Z\[{0-9])"
 )
 
+GLUE_WORDS = ("%|", "it]", "it/s]", "s/it]", "Epoch", " [=", " [>", " [.")  # a glued line holds one of these
+
 
 def unglued(segment: str) -> list[str]:
     """The segment in pieces, mostly one."""
@@ -25,4 +27,4 @@ def unglued(segment: str) -> list[str]:
 
 def may_be_glued(segment: str) -> bool:
     """A quick look whether there may be a border."""
-    return segment.count("%|") > 1 or (("it]" in segment or "it/s]" in segment) and not segment.rstrip().endswith("]")) or "Epoch" in segment[1:] or segment.count(" [=") > 1
+    return any(word in segment for word in GLUE_WORDS)

@@ -128,18 +128,20 @@ def _role(found: Said, one: formats.Field, text: str) -> None:
 # ---------------------------------------------------------------------- generic
 
 _DIGITS = re.compile(r"\d|\bnan\b|\binf\b", re.IGNORECASE | re.ASCII)
-_CODE = re.compile(
-    r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|(?:from [\w.]+ )?import [\w., *()]+(?: as \w+)?$|return\b|(?:if|elif|while|with|for|try|else|except|finally)\b.*:\s*(?:#.*)?$"
-    r"|@\w+|assert |raise |print\(|self\.\w+|#include|#!|[\w.\[\]]+ = (?:[A-Za-z_][\w.]*\(|\[|\{|torch|nn\.|os\.|int\(|float\()|\}\s*$|usage: )"
-    r"|\):\s*$|^\s*\w+ *: *(?:int|float|str|bool)\b *=|\)\s*->\s*\w+:|^\s*\[?--?[a-z][\w-]+[ =][A-Z_{\[]|#\s+\w+.*\w+$(?<=[a-z])(?=\Z)(?!.*\d)"
+# Source code, usage texts and batch scripts that were printed into the log: no numbers of a training. (No look-around: Polars runs it, too.)
+CODE = (
+    r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|from [\w.]+ import |import [\w., *()]+$|return\b|(?:if|elif|while|with|for|try|else|except|finally)\b.*:\s*(?:#.*)?$"
+    r"|@\w+$|assert |raise |print\(|self\.\w+|#(?:include|define|BSUB|SBATCH|PBS|!|\$ )|[\w.\[\]]+ = (?:[A-Za-z_][\w.]*\(|\[|\{|torch|nn\.|os\.)|usage: |[\w]+ *: *(?:int|float|str|bool)\b *="
+    r"|\[?--?[a-z][\w-]+[ =][A-Z_{\[])|\):\s*$|\)\s*->\s*\w+:"
 )
+_CODE = re.compile(CODE)
 _NOISE = re.compile(r"NCCL (?:INFO|WARN)|torch\.Size\(|https?://\S*\d|\bChunk at 0x|^\s*File \"|UserWarning|DeprecationWarning|FutureWarning|\bwandb: ")
 
 
 def _generic(line: Opened) -> Said | None:
     text = line.bare[:LONGEST]
     begin = line.message
-    if _CODE.search(text, begin) or _CODE.match(text[begin:]):
+    if _CODE.search(text[begin:]):
         return Said(code=True)
     if _NOISE.search(text, begin):
         return None

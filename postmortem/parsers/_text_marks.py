@@ -175,8 +175,10 @@ class Marks:
         told = by_box[self._box[rows]]
         return np.where((told != missing) & (told == told), told, values)
 
-    def sections(self, rows: np.ndarray, told: Told) -> np.ndarray:
-        """The section of each row as a key of SPLITS. Lines with a step of their own that came before any section stay out of it."""
+    def sections(self, rows: np.ndarray, told: Told) -> np.ndarray | None:
+        """The section of each row as a key of SPLITS, None: none. Lines with a step of their own that came before any section stay out of it."""
+        if self._section_at is None and self.state.section == 0:
+            return None
         codes = self._section_code(rows)
         first = self.state.plain.get(told.family) if told.step is not None and not told.boxed else None
         return codes if first is None else np.where(rows + self.base > first, 0, codes)
@@ -209,5 +211,7 @@ def _last(marks: np.ndarray, begin: int) -> np.ndarray:
 
 def whole(values: np.ndarray) -> np.ndarray:
     """Whole numbers as int64, NO_STEP for all others."""
-    usable = np.isfinite(values) & (np.abs(values) < 2.0**53) & (values == np.floor(values))
-    return np.where(usable, np.where(usable, values, 0).astype(np.int64), NO_STEP)
+    with np.errstate(invalid="ignore"):
+        numbers = values.astype(np.int64)
+    usable = (numbers == values) & (np.abs(values) < 2.0**53)
+    return numbers if bool(usable.all()) else np.where(usable, numbers, NO_STEP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -15,28 +16,39 @@ except ImportError:  # pragma: no cover
 _DIGITS = re.compile(r"\d")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Branch:
-    """One alternative of a large expression.
+    """An expression, or one alternative of a large one.
 
     needles  every match holds one of these (lower case, without digits); empty: no such texts are known
     exact    False: whether it matches hangs on the digits of a line
     """
 
-    regex: re.Pattern[str]
+    source: str
+    flags: int
     needles: frozenset[str]
-    exact: bool
+
+    @functools.cached_property
+    def regex(self) -> re.Pattern[str]:
+        return re.compile(self.source, self.flags)
+
+    @functools.cached_property
+    def exact(self) -> bool:
+        counts = re.sub(r"\\\\|\{\d*,?\d*\}|\\[1-9]|0-9|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}", "", self.source)
+        return not _DIGITS.search(counts)
 
 
-def branches(pattern: re.Pattern[str]) -> list[Branch]:
+@functools.lru_cache(maxsize=8)
+def branches(pattern: re.Pattern[str]) -> tuple[Branch, ...]:
     """The alternatives at the top of an expression, each with its needles."""
-    return [_branch(part, pattern.flags) for part in _alternatives(pattern.pattern)]
+    flags = pattern.flags & ~re.UNICODE
+    return tuple(Branch(part, flags, needles(part, flags)) for part in _alternatives(pattern.pattern))
 
 
-def _branch(source: str, flags: int) -> Branch:
-    regex = re.compile(source, flags & ~re.UNICODE)
-    quantities = re.sub(r"\\\\|\{\d*,?\d*\}|\\[1-9]|0-9|\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}", "", source)
-    return Branch(regex, needles(source, flags), not _DIGITS.search(quantities))
+def branch(source: str, flags: int, literal: str) -> Branch:
+    """An expression of which every match holds `literal` ("": nobody said)."""
+    plain = _DIGITS.sub("", literal).lower()
+    return Branch(source, flags, frozenset((plain,)) if len(plain.strip()) >= SHORTEST else needles(source, flags))
 
 
 def _alternatives(source: str) -> list[str]:
@@ -60,6 +72,7 @@ def _alternatives(source: str) -> list[str]:
     return [*parts, source[begin:]]
 
 
+@functools.lru_cache(maxsize=1024)
 def needles(source: str, flags: int = 0) -> frozenset[str]:
     """Texts (lower case, digits taken out) of which every match holds at least one; empty: none are known."""
     if sre is None:  # pragma: no cover

@@ -12,12 +12,13 @@ from postmortem.model import Split
 from postmortem.parsers import _text_columns as columns
 from postmortem.parsers._text_columns import Column, TimeColumn
 from postmortem.parsers._text_context import row_metrics
+from postmortem.parsers._text_events import Reasons, Watch
 from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_line import Columns, Said, said
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_pairs import says_split
 from postmortem.parsers._text_prefix import Opened, opened
-from postmortem.parsers._text_quick import Quick
+from postmortem.parsers._text_quick import Looks, Quick
 from postmortem.parsers._text_shapes import LONG_KEY, Mined
 from postmortem.parsers._traceback import HINTS
 
@@ -61,12 +62,14 @@ class Plan:
 class Plans:
     """All shapes of a file."""
 
-    def __init__(self, encoding: str, labelled: bool, quick: Quick) -> None:
+    def __init__(self, encoding: str, labelled: bool, watch: Watch) -> None:
         self.encoding = encoding
         self.labelled = labelled
-        self.quick = quick
+        self.watch = watch
+        self.quick = Quick(watch.needles, watch.blind)
         self.ids: dict[bytes, int] = {}
         self.plans: dict[int, Plan] = {}
+        self.reasons: dict[int, Reasons] = {}
         self._flags: list[int] = []
         self._rows: dict[tuple[int, Columns | None], Told | None] = {}
         self._named: dict[tuple[int, tuple[int, ...]], tuple[int, Plan] | None] = {}
@@ -102,20 +105,27 @@ class Plans:
 
     def _decide(self, mined: Mined, segments: list[int]) -> None:
         texts = [mined.text(segment).decode(self.encoding, "replace") for segment in segments]
-        for text, look in zip(texts, self.quick.looks(texts), strict=True):
-            number = len(self._flags)
-            flags = look.flags
-            if look.numbers:
-                plan = self.plan(text)
-                if plan is not None:
-                    self.plans[number] = plan
-                    flags |= _work(plan)
-            zeros = _DIGIT.sub("0", text) if look.hint else ""
-            if zeros and any(hint in zeros for hint in _HINTS):
-                flags |= TRACE
-            if look.glue and len(unglued(text)) > 1:
-                flags |= GLUED
-            self._flags.append(flags)
+        begin = len(self._flags)
+        self._flags += [0] * len(texts)
+        looks = self.quick.looks(texts)
+        for i in looks.any.tolist():
+            self._flags[begin + i] = self._second_look(begin + i, texts[i], looks, i)
+
+    def _second_look(self, number: int, text: str, looks: Looks, i: int) -> int:
+        """What is to be done with the lines of a shape, and why."""
+        flags = 0
+        if looks.watch[i] and (reasons := self.watch.reasons(text)) is not None:
+            self.reasons[number] = reasons
+            flags |= WATCH
+        if looks.numbers[i] and (plan := self.plan(text)) is not None:
+            self.plans[number] = plan
+            flags |= _work(plan)
+        if looks.hint[i]:
+            zeros = _DIGIT.sub("0", text)
+            flags |= TRACE if any(hint in zeros for hint in _HINTS) else 0
+        if looks.glue[i] and len(unglued(text)) > 1:
+            flags |= GLUED
+        return flags
 
     def plan(self, text: str) -> Plan | None:
         """How to read the lines that have the shape of `text`, None: nothing in them."""

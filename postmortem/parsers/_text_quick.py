@@ -5,54 +5,71 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from postmortem.parsers import _text_glue as glue
-from postmortem.parsers._text_events import Watch
+import numpy as np
 
-WATCH_FLAG = 4  # _text_plans.WATCH; plans import this module
-MANY = 400  # new shapes at a time from which on one pass of Polars over all of them is cheaper than ours over each
+from postmortem.parsers._text_glue import GLUE_WORDS
+from postmortem.parsers._text_line import CODE
+
+MANY = 2_000  # new shapes at a time from which on one pass of Polars over all of them is cheaper than ours over each
 
 # A number bound to a name, a table, a heading, or one of the words that numbers follow.
 _NUMBERS = (
-    r"[:=|\t]\s*[-+\[({'\"]*(?:[\d.]|[nN][aA][nN]|[iI]nf)|%\||\|.*\||  |^[\s\d.eE+-]*$|(?i:epoch|loss|step|iter|\bacc|train|valid|test|eval|\bdev\b|score|\blr\b|reward|error|perplex|ppl|norm|rate)"
-    r"|^\s*(?:def|class|from|import|return|if|elif|else|for|while|with|try|except|assert|raise|@\w|#include|usage:)|\):\s*$"
+    r"[:=|\t>]\s*[-+\[({'\"\x1b]*(?:[\d.]|[nN][aA][nN]|[iI]nf)|%\||\|.*\||  |\x1b|^[\s\d.eE+-]*$|^\s*\S+\s+[-+]?[\d.]\S*\s*$"
+    r"|(?i:epoch|loss|step|iter|\bacc|train|valid|test|eval|\bdev\b|score|\blr\b|reward|error|perplex|ppl|norm|rate)"
+    rf"|{CODE}"
 )
 _HINT_WORDS = ("Traceback", 'File "', "Error", "Exception", "Check failed", "***", "terminate called", "] F", ": F ", "Assertion ", ".lua:", "WON'T", "Logging", "WARN", "SIG")
 _GLASS = re.compile(r"F\d")
+_DIGITS = re.compile(r"[0-9]")
 
 
-class Look(NamedTuple):
-    """What may be in the lines of a shape: numbers, a traceback (`hint`), several lines in one (`glue`); `flags` to begin with."""
+class Looks(NamedTuple):
+    """What may be in the lines of new shapes, one truth value (bool array) a line: numbers, a traceback, several lines in one, an event."""
 
-    numbers: bool
-    hint: bool
-    glue: bool
-    flags: int
+    numbers: np.ndarray
+    hint: np.ndarray
+    glue: np.ndarray
+    watch: np.ndarray
+
+    @property
+    def any(self) -> np.ndarray:
+        """Which lines are worth a second look."""
+        return np.flatnonzero(self.numbers | self.hint | self.glue | self.watch)
 
 
 class Quick:
-    """Looks at new lines."""
+    """Looks at new lines, many at a time."""
 
-    def __init__(self, watch: Watch) -> None:
-        self.watch = watch
-        self._numbers = re.compile(_NUMBERS)
+    def __init__(self, needles: frozenset[str], blind: bool) -> None:
+        self._needles = sorted(needles)
+        self._blind = blind  # some expression has no needles: every line has to be tried with it
+        self._pattern = re.compile(_NUMBERS)
 
-    def looks(self, texts: list[str]) -> list[Look]:
-        """One look for each text."""
-        numbers = self._candidates(texts)
-        watched = self.watch.candidates(texts)
-        return [
-            Look(
-                number,
-                any(word in text for word in _HINT_WORDS) or bool(_GLASS.search(text)),
-                glue.may_be_glued(text),
-                WATCH_FLAG if candidate and self.watch.watches(text) else 0,
-            )
-            for text, number, candidate in zip(texts, numbers, watched, strict=True)
-        ]
+    def looks(self, texts: list[str]) -> Looks:
+        """One look at each text."""
+        found = self._by_polars(texts) if len(texts) >= MANY else self._by_hand(texts)
+        if self._blind:
+            found.watch[:] = True
+        return found
 
-    def _candidates(self, texts: list[str]) -> list[bool]:
-        if len(texts) < MANY:
-            return [self._numbers.search(text) is not None for text in texts]
+    def _by_hand(self, texts: list[str]) -> Looks:
+        plain = [_DIGITS.sub("", text).lower() for text in texts]
+        return Looks(
+            np.array([self._pattern.search(text) is not None for text in texts], bool),
+            np.array([any(word in text for word in _HINT_WORDS) or _GLASS.search(text) is not None for text in texts], bool),
+            np.array([any(word in text for word in GLUE_WORDS) for text in texts], bool),
+            np.array([any(needle in text for needle in self._needles) for text in plain], bool),
+        )
+
+    def _by_polars(self, texts: list[str]) -> Looks:
         import polars as pl
 
-        return pl.Series(texts, dtype=pl.String).str.contains(_NUMBERS).to_list()
+        text = pl.col("text")
+        plain = text.str.replace_all("[0-9]", "").str.to_lowercase()
+        found = pl.DataFrame({"text": texts}, schema={"text": pl.String()}).select(
+            text.str.contains(_NUMBERS).alias("numbers"),
+            (text.str.contains_any(list(_HINT_WORDS)) | text.str.contains(r"F[0-9]")).alias("hint"),
+            text.str.contains_any(list(GLUE_WORDS)).alias("glue"),
+            (plain.str.contains_any(self._needles) if self._needles else pl.lit(False)).alias("watch"),
+        )
+        return Looks(*(np.array(found[name].to_numpy()) for name in Looks._fields))

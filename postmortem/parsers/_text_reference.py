@@ -176,7 +176,7 @@ def reference(segments: Iterable[tuple[int, str]], labelled: bool = False) -> Co
 
 def segments(text: str) -> Iterator[tuple[int, str]]:
     r"""The segments of a decoded log with the line they stand in: `\r` ends a segment, `\n` a segment and a line."""
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
+    for number, line in enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), 1):
         for segment in line.replace("\b", "\r").split("\r"):
             for piece in unglued(segment):
                 yield number, piece

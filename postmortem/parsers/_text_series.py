@@ -17,7 +17,7 @@ from postmortem.model import Split
 
 MOST_SERIES = 2_000  # series of one file; what comes later is counted, not kept
 MOST_POINTS = 200_000  # points of one series; a longer one is thinned out
-MOST_IN_ALL = 1_200_000  # points of all series of a file
+MOST_IN_ALL = 800_000  # points of all series of a file
 FEWEST_UNKNOWN = 5  # points that a series needs whose name nobody knows and that has neither step nor epoch
 
 
@@ -174,5 +174,8 @@ def thinned(values: np.ndarray, most: int) -> np.ndarray:
     if len(odd) > most // 4:  # a run of NaN is told by its ends and every so many of them
         edges = np.flatnonzero((np.diff(odd, prepend=-2) > 1) | (np.diff(odd, append=count + 2) > 1))
         odd = np.concatenate((odd[edges][: most // 8], odd[:: -(-len(odd) * 8 // most)]))
-    kept = np.unique(np.concatenate((starts, low, high, odd, [count - 1])))
-    return kept[kept < count]
+    kept = np.zeros(len(padded), bool)
+    for some in (starts, low, high, odd):
+        kept[some] = True
+    kept[count - 1] = True
+    return np.flatnonzero(kept[:count])

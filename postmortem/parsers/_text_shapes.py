@@ -47,6 +47,11 @@ class Mined:
     run_ends: np.ndarray
     first: np.ndarray
 
+    @property
+    def next_line(self) -> int:
+        """The line in which the next chunk begins."""
+        return int(self.lines[-1]) + int(self.codes[self.ends[-1]] == 10)
+
     def text(self, segment: int) -> bytes:
         """The bytes of a segment."""
         return self.data[int(self.starts[segment]) : int(self.ends[segment])]
@@ -68,8 +73,8 @@ def mined(chunk: bytes, line: int) -> Mined:
     is_digit = (codes - np.uint8(48)) < 10
     edges = np.flatnonzero(is_digit[1:] != is_digit[:-1]) + 1  # starts and ends alternate: PAD begins, a line end closes
     run_starts, run_ends = edges[0::2], edges[1::2]
-    marked = bytearray(data)
-    np.frombuffer(marked, np.uint8)[run_starts] = _MARKERS[codes[run_starts - 1]]
-    keys = marked.translate(_TO_NEWLINE, _DELETED).split(b"\n")
+    marked = codes.copy()
+    marked[run_starts] = _MARKERS[codes[run_starts - 1]]
+    keys = marked.tobytes().translate(_TO_NEWLINE, _DELETED).split(b"\n")
     keys.pop()  # behind the last line end
-    return Mined(data, codes, words, starts, breaks, lines, [bytes(key) for key in keys], run_starts, run_ends, np.searchsorted(run_starts, starts))
+    return Mined(data, codes, words, starts, breaks, lines, keys, run_starts, run_ends, np.searchsorted(run_starts, starts))

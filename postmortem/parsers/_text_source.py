@@ -86,7 +86,8 @@ class Bytes:
                 self._note(f"the file ends {left:,} bytes earlier than when it was found")
                 return
             left -= len(data)
-            if not self._wide and data.count(0) == len(data):
+            nuls = b"\0" in data and not self._wide
+            if nuls and data.count(0) == len(data):
                 zeros += 1
                 self._note("a stretch of zero bytes is left out")
                 skipped = _over_hole(file)
@@ -98,7 +99,7 @@ class Bytes:
                 data = decoder.decode(data, final=left <= 0).encode("utf-8", "replace")
             if first:
                 data, first = data.removeprefix(b"\xef\xbb\xbf"), False
-            yield data.replace(b"\0", b"") if b"\0" in data else data
+            yield data.replace(b"\0", b"") if nuls else data
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -106,7 +107,7 @@ class Bytes:
 
 
 def _plain(block: bytes) -> bytes:
-    if b"\r\n" in block:
+    if b"\r" in block and b"\r\n" in block:
         block = block.replace(b"\r\n", b"\n")
     return block.replace(b"\b", b"\r") if b"\b" in block else block
 

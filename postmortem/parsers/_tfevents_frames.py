@@ -185,8 +185,10 @@ def _follow(window: Window, position: int, end: int, left: int) -> tuple[np.ndar
 def _step(window: Window, position: int, end: int, left: int, most: int, lengths: list[int]) -> tuple[list[int], int, str]:
     """At most so many records one by one. `left` is the number of bytes from the start of the window to the end of the file."""
     offsets: list[int] = []
-    data, unpack = window.data, HEADER.unpack_from
-    while len(offsets) < most and position + HEADER.size <= end:
+    data, unpack, size = window.data, HEADER.unpack_from, HEADER.size
+    for _ in range(most):
+        if position + size > end:
+            break
         length, stored = unpack(data, position)
         if masked_length(length) != stored:
             return offsets, position, "garbage" if length or stored else "zeros"

@@ -37,7 +37,7 @@ def claims(source: SourceFile) -> float:
     if not text.strip():
         return NO
     name = source.basename.lower()
-    lines = [line for line in text.split("\n")[:200] if line.strip() and not line.lstrip().startswith("#")]
+    lines = [line for line in text.split("\n")[:200] if line.strip() and not line.lstrip().startswith(("#", ";"))]
     if source.suffix in YAML:
         return PLAUSIBLE + 0.1 if lines and _YAML_LINE.match(lines[0]) else PLAUSIBLE - 0.2
     if source.suffix == ".json":
@@ -47,6 +47,7 @@ def claims(source: SourceFile) -> float:
         return PLAUSIBLE - 0.2 if isinstance(found, list) else NO
     if source.suffix == ".toml":
         return PLAUSIBLE + 0.1
+    lines = [line for line in lines if not line.startswith("---")]  # rulers around a dump of options
     pairs = sum(1 for line in lines if _PAIR.match(line) or _SECTION.match(line))
     if source.suffix in INI:
         return PLAUSIBLE + 0.1 if lines and pairs >= 0.5 * len(lines) else NO
@@ -151,7 +152,7 @@ def _read_pairs(reading: Reading, text: str) -> None:
     section = ""
     odd = 0
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.lstrip()[:1] in "#;" or set(line.strip()) <= set("-=* ") or len(line) > 10_000:
+        if not line.strip() or line.lstrip()[:1] in "#;" or line.startswith(("---", "===")) or len(line) > 10_000:
             continue
         if head := _SECTION.match(line):
             section = head["name"].strip() + "."

@@ -69,7 +69,7 @@ def _first(source: SourceFile) -> dict[str, Any] | None:
             found = _json.loads(line)
         except ValueError:
             found = None
-        if isinstance(found, dict):
+        if isinstance(found, dict) and (_kind(found) or _is_lm_eval(found)):
             return found
     found = _json.peek(source.head)
     found = _record_list(found) if isinstance(found, dict) and not _is_lm_eval(found) and not _kind(found) else found

@@ -18,7 +18,7 @@ from postmortem.parsers import _tfevents_settings as settings
 from postmortem.parsers._crc32c import crc32c, mask, masked_length, wrong_sums
 from postmortem.parsers._literals import shortened
 from postmortem.parsers._protobuf import Malformed
-from postmortem.parsers._tfevents_columns import Tags, nothing, walk
+from postmortem.parsers._tfevents_columns import Columns, Tags, nothing, walk
 from postmortem.parsers._tfevents_frames import HEADER, BigRecord, Chunk, Loss, RecordFile
 from postmortem.parsers._tfevents_record import EventRecord, blob_kind, decode
 from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, SURE, Request, SourceFile
@@ -32,6 +32,7 @@ _LFS = b"version https://git-lfs"
 _UNSUMMED = 1024  # bytes from which a record without numbers is not read for its sum
 _LARGE = 64 << 10  # bytes from which a record is decoded on its own
 _FEW = 16  # records from which columns are faster than one by one
+_MANY = 64  # records a tag from which those of one tag are summed together
 _LONG = 4096  # bytes of a record up to which records of equal length are summed together
 _LONGEST_NAME = 200
 _MOST_TAGS = 50_000
@@ -95,7 +96,7 @@ def _chunk(chunk: Chunk, result: _Result) -> None:
     columns = walk(chunk, result.tags) if len(lines) >= _FEW else nothing(len(lines))
     summed = (chunk.lengths <= _UNSUMMED) | columns.unread
     summed[columns.record] = True
-    wrong = _wrong(chunk, summed)
+    wrong = _wrong(chunk, summed, columns)
     result.wrong_sums += lines[wrong].tolist()
     for kind, records in columns.blobs:
         result.kinds[kind] += int((~wrong[records]).sum())
@@ -109,19 +110,29 @@ def _chunk(chunk: Chunk, result: _Result) -> None:
         _slow(window.bytes[start : start + int(chunk.lengths[index])], int(lines[index]), result)
 
 
-def _wrong(chunk: Chunk, among: np.ndarray) -> np.ndarray:
-    """Which records (n,) bool have a wrong data sum; only those `among` are looked at."""
+def _wrong(chunk: Chunk, among: np.ndarray, columns: Columns) -> np.ndarray:
+    """Which records (n,) bool have a wrong data sum; only those `among` are looked at.
+
+    Records of one length are summed together; where there are enough, those of one tag, for they agree in more bytes.
+    """
     window, starts, lengths = chunk.window, chunk.starts, chunk.lengths
     stored = window.u32[starts + lengths]
     wrong = np.zeros(len(starts), bool)
-    counts = np.bincount(lengths[among]) if among.any() else np.empty(0, np.int64)
-    for length in np.flatnonzero(counts).tolist():
-        rows = np.flatnonzero(among & (lengths == length))
-        if len(rows) >= _FEW and 0 < length <= _LONG:
-            wrong[rows] = wrong_sums(window.u64, starts[rows], length, stored[rows])
+    alike = np.zeros(len(starts), np.int64)
+    alike[columns.record] = columns.tag
+    tags = int(alike.max(initial=0)) + 1
+    rows = np.flatnonzero(among)
+    key = lengths[rows] * tags + alike[rows] if tags * _MANY < len(rows) else lengths[rows]
+    order = np.argsort(key, kind="stable")
+    rows = rows[order]
+    firsts = np.flatnonzero(np.diff(key[order], prepend=-1)).tolist()
+    for first, last in zip(firsts, [*firsts[1:], len(rows)], strict=True):
+        group, length = rows[first:last], int(lengths[rows[first]])
+        if len(group) >= _FEW and 0 < length <= _LONG:
+            wrong[group] = wrong_sums(window.u64, starts[group], length, stored[group])
         else:
-            sums = [mask(crc32c(window.bytes[start : start + length])) for start in starts[rows].tolist()]
-            wrong[rows] = np.array(sums, np.uint32) != stored[rows]
+            sums = [mask(crc32c(window.bytes[start : start + length])) for start in starts[group].tolist()]
+            wrong[group] = np.array(sums, np.uint32) != stored[group]
     return wrong
 
 

@@ -15,6 +15,11 @@ _INVISIBLE = re.compile(
     "\U000e0001\U000e0020-\U000e007f]"
 )
 
+# A build server reads "::error ..." at the start of a line (after any blanks), and "##[...]" anywhere, as commands to itself
+# (actions/runner, ActionCommand.cs).
+_ORDER = re.compile(r"(?m)^(\s*):(?=:)|#(?=#\[)")
+ORDER = "##["
+
 MARK = "…"
 
 
@@ -26,6 +31,11 @@ def uncoloured(text: str) -> str:
 def visible(text: str) -> str:
     r"""Text in which nothing can act: `\x1b`, `\u202e` and the like are spelled out one by one; carriage returns break the line."""
     return _INVISIBLE.sub(_spell, text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def no_orders(text: str) -> str:
+    """Text that may be printed in a build: a blank breaks what the server would take for a command."""
+    return _ORDER.sub(lambda match: match[0] + " ", text)
 
 
 def one_line(text: str) -> str:
@@ -41,12 +51,12 @@ def middle(text: str, length: int) -> str:
     return text[: length - 1 - tail] + MARK + text[len(text) - tail :]
 
 
-def capped(text: str, length: int) -> str:
-    """Text of at most about `length` characters, which says how many were left out of its middle."""
+def capped(text: str, length: int, missing: int = 0) -> str:
+    """Text of at most about `length` characters, which says how many were left out of its middle, `missing` of them before."""
     if len(text) <= length:
         return text
     tail = length // 4
-    return f"{text[: length - tail]} {MARK} [{len(text) - length:,} characters left out] {MARK} {text[-tail:]}"
+    return f"{text[: length - tail]} {MARK} [{len(text) - length + missing:,} characters left out] {MARK} {text[-tail:]}"
 
 
 def _spell(match: re.Match[str]) -> str:

@@ -12,6 +12,7 @@ from postmortem.model import Curve, Onset
 
 NO_TIME = -(2**63)  # "the log gave no time here"
 EXACT = 2**53  # beyond it, a browser's numbers are no longer whole
+DISTINCT = 0.5  # share of different epochs from which on a curve is drawn over epochs
 LOG_SPAN = 1000.0  # positive values that span more than this factor are drawn on a logarithmic axis
 PLAIN = 30  # powers of ten within which browsers scale an axis themselves (beyond about 300 they fail)
 MOST_BREAKS = 400  # gaps of a curve that are kept
@@ -51,8 +52,9 @@ def axis_of(curve: Curve) -> Axis:
     # NO_STEP is the smallest integer: one missing step makes `min` fail this, and so do steps that a browser cannot hold.
     if steps is not None and _rises(steps) and steps.min(initial=0) >= -EXACT and steps.max(initial=0) <= EXACT:
         return Axis("step", steps)
-    if curve.epochs is not None and bool(np.isfinite(curve.epochs).all()) and _rises(curve.epochs):
-        return Axis("epoch", curve.epochs)
+    epochs = curve.epochs  # many points to one epoch would stand above one another
+    if epochs is not None and bool(np.isfinite(epochs).all()) and _rises(epochs) and len(np.unique(epochs)) > len(epochs) * DISTINCT:
+        return Axis("epoch", epochs)
     if curve.times is not None and bool((curve.times != NO_TIME).all()) and _rises(curve.times):
         return Axis("time", curve.times, "date")
     return Axis("point", np.arange(1, n + 1))

@@ -6,6 +6,7 @@ import base64
 import functools
 import gzip
 import importlib.util
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,11 @@ from postmortem.reports._points import Axis, axis_of, kept_points, log_scale, po
 
 MOST_CHARTS = 30  # of a report; the other curves stand in its table
 MOST_GPU = 6
+FEWEST_POINTS = 5  # of a curve with a name that nobody knows
 MOST_TOGETHER = 8  # curves in one chart
 BUCKETS = 300  # a curve keeps the lowest and the highest point of each
 MOST_MARKS = 60  # NaN and inf that are marked on one curve; all are counted
-MOST_CHANGES = 12  # change points marked on one chart
+MOST_CHANGES = 5  # change points marked on one chart
 TOGETHER = 30.0  # curves whose middles differ by more than this factor do not share a chart
 NAME = 48  # characters of a name in a legend; the page has the full one
 # Colours that can be told apart, also without red or green, on white and on black (contrast at least 3:1 on both).
@@ -73,11 +75,20 @@ def packed_script() -> str:
 
 def charts(diagnosis: Diagnosis) -> list[Chart]:
     """The charts of a report, the most telling first, at most MOST_CHARTS of which at most MOST_GPU show telemetry."""
-    groups = sorted(_groups(diagnosis.curves), key=lambda group: _rank(group, diagnosis))
+    named = {(e.metric, e.origin.file) for finding in diagnosis.findings for e in finding.evidence}
+    worth = [curve for curve in diagnosis.curves if curve.last_attempt and _worth(curve, named)]
+    groups = sorted(_groups(worth), key=lambda group: _rank(group, diagnosis))
     gpu = [group for group in groups if _telemetry(group[0])][:MOST_GPU]
     rest = [group for group in groups if not _telemetry(group[0])][: MOST_CHARTS - len(gpu)]
     past = [curve for curve in diagnosis.curves if not curve.last_attempt]
     return [_chart(f"c{i}", group, past, diagnosis) for i, group in enumerate([*rest, *gpu])]
+
+
+def _worth(curve: Curve, named: set[tuple[str | None, str]]) -> bool:
+    """Whether a curve is drawn: what nobody knows and no evidence names must at least be long and move. The table has them all."""
+    if curve.kind or curve.metric != curve.raw_name or (curve.raw_name, curve.file) in named:
+        return len(curve) > 1
+    return len(curve) >= FEWEST_POINTS and len(np.unique(curve.values)) > 1
 
 
 def _telemetry(curve: Curve) -> bool:
@@ -85,11 +96,9 @@ def _telemetry(curve: Curve) -> bool:
 
 
 def _groups(curves: Iterable[Curve]) -> list[list[Curve]]:
-    """Curves of the last attempt that belong on one chart: one known metric, one x axis, one order of magnitude."""
+    """Curves that belong on one chart: one known metric, one x axis, one order of magnitude."""
     groups: dict[tuple[object, ...], list[list[Curve]]] = {}
     for curve in curves:
-        if not curve.last_attempt or len(curve) < 2:
-            continue
         known = curve.metric != curve.raw_name or bool(curve.kind)
         axis = axis_of(curve).name
         key: tuple[object, ...] = (curve.metric, axis) if known else (curve.file, curve.raw_name, axis)
@@ -148,7 +157,7 @@ def _chart(id: str, group: list[Curve], past: Sequence[Curve], diagnosis: Diagno
         traces += [_line(curve, power, names[number], colour, 1.8), *_marks(curve, power, colour)]
         chart.lines.append((colour, picture.path(curve)))
         chart.odd += [picture.across(x) for x in axis_of(curve).floats()[_spread(np.flatnonzero(~np.isfinite(curve.values)))]]
-        chart.summary.append((colour, summary(curve)))
+        chart.summary.append((colour, summary(curve, names[number])))
     starts, labelled = _changes(shown), _onsets(shown, axis, diagnosis)
     chart.onsets = [picture.across(x) for x, _ in labelled]
     chart.figure = {"id": id, "data": traces, "layout": _layout(axis, shown[0].unit, power, log, starts, labelled, finite.size == 0)}
@@ -173,7 +182,8 @@ def _legend(shown: Sequence[Curve]) -> list[str]:
         if any(c.file != curve.file for c in twins):
             parts.append(middle(curve.file.rsplit("/", 1)[-1], 24))
         names.append(" · ".join(parts))
-    return names
+    same = [name for name in names if names.count(name) > 1]
+    return [f"{name} · from line {int(curve.lines[0])}" if name in same else name for name, curve in zip(names, shown, strict=True)]
 
 
 def _line(curve: Curve, power: int, name: str, colour: str, width: float) -> dict[str, Any]:
@@ -241,10 +251,11 @@ def scaled(values: np.ndarray, power: int) -> np.ndarray:
 
 
 def _changes(shown: Sequence[Curve]) -> list[Any]:
-    """x of the change points of the first curve (those of several curves would only hide it)."""
+    """x of the change points of the first curve (those of all would hide it); of many, the largest changes of level."""
     curve = shown[0]
-    starts = [segment.start for segment in curve.segments[1:] if 0 < segment.start < len(curve)]
-    return axis_of(curve).numbers(np.array(starts[:MOST_CHANGES], int)) if starts else []
+    changes = [(abs(after.level - before.level), after.start) for before, after in itertools.pairwise(curve.segments)]
+    starts = sorted(start for _, start in sorted(changes, reverse=True)[:MOST_CHANGES] if 0 < start < len(curve))
+    return axis_of(curve).numbers(np.array(starts, int)) if starts else []
 
 
 def _onsets(shown: Sequence[Curve], axis: Axis, diagnosis: Diagnosis) -> list[tuple[Any, str]]:
@@ -295,11 +306,11 @@ def _layout(
 # ---------------------------------------------------------------------- in words, and as a still picture
 
 
-def summary(curve: Curve) -> str:
+def summary(curve: Curve, name: str = "") -> str:
     """A curve in one sentence: from where to where, lowest and highest, how many points were no number."""
     finite = np.flatnonzero(np.isfinite(curve.values))
     odd = len(curve) - len(finite)
-    parts = [f"{middle(curve.name, 80)}:"]
+    parts = [f"{name or middle(curve.name, 80)}:"]
     if len(finite):
         first, last = finite[0], finite[-1]
         low, high = finite[curve.values[finite].argmin()], finite[curve.values[finite].argmax()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +10,8 @@ from urllib.parse import quote
 from postmortem import __version__
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
-from postmortem.reports._escape import capped, middle, one_line
+from postmortem.reports._escape import ORDER, capped, middle, no_orders, one_line
+from postmortem.reports.json import ascii_json
 
 TERMINATION_BYTES = 4096  # Kubernetes keeps no more of /dev/termination-log
 SARIF_RESULTS = 5000  # GitHub keeps no more of one upload
@@ -67,7 +67,7 @@ def junit(diagnosis: Diagnosis) -> str:
     suites = Element("testsuites")
     suites.append(suite)
     indent(suites)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(suites, encoding="unicode") + "\n"
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(suites, encoding="unicode").replace(ORDER, "#&#35;[") + "\n"
 
 
 def _xml(text: str) -> str:
@@ -80,7 +80,7 @@ def _told(finding: Finding) -> str:
     lines = [f"Cause: {finding.cause}", "Proof:"]
     for evidence in finding.evidence:
         lines.append(f"- {words.proof(evidence)}")
-        lines += [f"  | {line}" for line in evidence.text.replace("##[", "## [").splitlines()]
+        lines += [f"  | {line}" for line in evidence.text.splitlines()]
     lines += [f"Fix: {fix}" for fix in finding.fix] + [f"Prevention: {text}" for text in finding.prevention]
     return "\n".join(lines)
 
@@ -104,7 +104,7 @@ def sarif(diagnosis: Diagnosis) -> str:
         "results": results,
     }
     whole = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
-    return json.dumps(whole, indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    return ascii_json(whole)
 
 
 def _sarif_rule(finding: Finding) -> dict[str, Any]:
@@ -163,15 +163,15 @@ def gitlab(diagnosis: Diagnosis) -> str:
         }
         for f, print_ in zip(findings, fingerprints(findings), strict=True)
     ]
-    return json.dumps(entries, indent=2, ensure_ascii=True) + "\n"
+    return ascii_json(entries)
 
 
 def termination(diagnosis: Diagnosis) -> str:
     """The cause on the first line, then proof and fix: at most TERMINATION_BYTES bytes of UTF-8, cut between characters."""
-    lines = [one_line(diagnosis.headline)]
+    lines = [diagnosis.headline]
     for finding in words.roots(diagnosis)[:3]:
         lines.append(f"{finding.severity} {finding.rule}: {finding.title}")
         lines.append(f"proof: {words.proof(finding.primary)}: {middle(one_line(finding.primary.text), 600)}")
-        lines += [f"fix: {fix}" for fix in finding.fix[:2]]
-    text = "\n".join(lines).replace("##[", "## [")
+        lines += [f"fix: {one_line(fix)}" for fix in finding.fix[:2]]
+    text = no_orders("\n".join(lines))
     return text.encode("utf-8", "backslashreplace")[: TERMINATION_BYTES - 1].decode("utf-8", "ignore") + "\n"

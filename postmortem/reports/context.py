@@ -6,8 +6,8 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import IO
 
 from postmortem.model import Evidence
@@ -46,6 +46,22 @@ def around(run_path: str, evidence: Iterable[Evidence]) -> dict[Evidence, tuple[
             if missing:
                 found |= _windows(run_path, file, missing, newline)
     return found
+
+
+def blocks(evidence: Sequence[Evidence], found: Mapping[Evidence, tuple[Line, ...]]) -> list[tuple[list[Evidence], list[Line]]]:
+    """Evidence whose lines overlap together, with its lines as one excerpt; pieces without lines stand alone. The order stays."""
+    together: list[tuple[list[Evidence], dict[int, Line]]] = []
+    for piece in evidence:
+        lines = {line.number: line for line in found.get(piece, ())}
+        for pieces, known in together:
+            if lines and pieces[0].origin.file == piece.origin.file and lines.keys() & known.keys():
+                pieces.append(piece)
+                proofs = {n for n, line in (*known.items(), *lines.items()) if line.proof}
+                known |= {n: replace(line, proof=n in proofs) for n, line in (known | lines).items()}
+                break
+        else:
+            together.append(([piece], lines))
+    return [(pieces, [lines[n] for n in sorted(lines)]) for pieces, lines in together]
 
 
 def _windows(run_path: str, file: str, pieces: list[Evidence], newline: str | None) -> dict[Evidence, tuple[Line, ...]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from postmortem.errors import OutputError
 from postmortem.model import Diagnosis, Finding, Severity
 from postmortem.reports import markdown, words
-from postmortem.reports._escape import middle, one_line
+from postmortem.reports._escape import middle, no_orders, one_line
 
 # GitHub shows at most 10 annotations of each kind a step (actions/toolkit, docs/problem-matchers.md).
 MOST = 10
@@ -26,7 +26,7 @@ def render(diagnosis: Diagnosis) -> str:
         left_out += max(0, len(chosen) - MOST)
     if left_out:
         lines.append(f"{left_out} more findings are in the job summary and in the other reports")
-    lines.append(_tame(f"postmortem: {one_line(diagnosis.headline)}"))
+    lines.append(no_orders(f"postmortem: {one_line(diagnosis.headline)}"))
     return "\n".join(lines) + "\n"
 
 
@@ -69,13 +69,8 @@ def _annotation(command: str, finding: Finding) -> str:
 
 
 def _data(text: str) -> str:
-    return _tame(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return no_orders(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _tame(text: str) -> str:
-    """The runner's older command form works anywhere in a line: broken up."""
-    return text.replace("##[", "## [")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from postmortem import __version__
 from postmortem.model import Diagnosis, Evidence, Finding
@@ -14,6 +15,9 @@ from postmortem.reports import charts as drawing
 from postmortem.reports import context, words
 from postmortem.reports._escape import middle
 from postmortem.reports._timeline import timeline
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 MOST_SETTINGS = 400
 MOST_CURVES = 3000  # rows of the table of curves
@@ -30,7 +34,8 @@ def render(diagnosis: Diagnosis) -> str:
     environment = Environment(
         loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"middle": middle} | {f.__name__: f for f in (words.number, words.when, words.clock, words.proof, words.count)}
+    spoken = (coded, middle, words.number, words.when, words.clock, words.proof, words.count)
+    environment.filters |= {function.__name__: function for function in spoken}
     shown = drawing.charts(diagnosis)
     boot = (templates / "report.js").read_text(encoding="utf-8")
     page: str = environment.get_template("report.html.j2").render(
@@ -75,8 +80,7 @@ def _story(diagnosis: Diagnosis) -> dict[str, Any]:
         "first": first[0] if first else None,
         "more_causes": first[1:],
         "others": words.others(diagnosis),
-        "around": context.around(diagnosis.run.path, _pieces(diagnosis.findings)),
-        "ordered": ordered,
+        "proofs": functools.partial(_proofs, around=context.around(diagnosis.run.path, _pieces(diagnosis.findings))),
         "timeline": timeline(diagnosis),
         "settings": diagnosis.settings[:MOST_SETTINGS],
         "settings_left": max(0, len(diagnosis.settings) - MOST_SETTINGS),
@@ -84,6 +88,7 @@ def _story(diagnosis: Diagnosis) -> dict[str, Any]:
         "readings_left": max(0, len(diagnosis.readings) - MOST_FILES),
         "read_line": words.read_line(diagnosis),
         "reasons": words.reasons(diagnosis),
+        "unchecked_line": words.unchecked_line(diagnosis),
     }
 
 
@@ -91,9 +96,16 @@ def _pieces(findings: Sequence[Finding]) -> list[Evidence]:
     return list(dict.fromkeys(evidence for finding in findings for evidence in finding.evidence))
 
 
-def ordered(finding: Finding) -> list[Evidence]:
-    """The evidence of a finding, the primary piece first."""
-    return [finding.primary, *(e for e in finding.evidence if e is not finding.primary)]
+def _proofs(finding: Finding, around: Mapping[Evidence, tuple[context.Line, ...]]) -> list[tuple[list[Evidence], list[context.Line]]]:
+    """The evidence of a finding with its lines, the primary piece first."""
+    return context.blocks([finding.primary, *(e for e in finding.evidence if e is not finding.primary)], around)
+
+
+def coded(text: str) -> Markup:
+    """Words of ours with what stands in backticks as code; everything is escaped."""
+    from markupsafe import Markup, escape
+
+    return Markup("").join(Markup("<code>{}</code>").format(part) if code else escape(part) for part, code in words.pieces(text))
 
 
 def _curves(diagnosis: Diagnosis, shown: Sequence[drawing.Chart]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
+from postmortem.reports._escape import ORDER
 
 if TYPE_CHECKING:
     from postmortem.reports import _contract as contract
@@ -17,7 +18,12 @@ SCHEMA: Literal["postmortem/1"] = "postmortem/1"
 
 def render(diagnosis: Diagnosis) -> str:
     """A cleaned diagnosis as strict JSON in ASCII, keys in the order of the contract, two blanks of indent, one newline at the end."""
-    return json.dumps(document(diagnosis), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    return ascii_json(document(diagnosis))
+
+
+def ascii_json(value: object) -> str:
+    """Strict JSON in ASCII that a build server takes for no command: `##[` is spelled with an escape, which reads back the same."""
+    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False).replace(ORDER, "#\\u0023[") + "\n"
 
 
 def document(diagnosis: Diagnosis) -> contract.Answer:

@@ -6,7 +6,7 @@ import re
 
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
-from postmortem.reports._escape import middle, one_line
+from postmortem.reports._escape import middle, no_orders, one_line
 
 LIMIT = 1_000_000  # bytes; GitHub cuts a job summary at 1 MiB and shows nothing of a larger one
 MOST_FILES = 200
@@ -57,8 +57,13 @@ def fit(parts: list[str], limit: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Words of ours, with everything that Markdown would read as markup escaped; mentions and issue numbers lose their call."""
-    escaped = _SPECIAL.sub(lambda m: m[0] + "\\" if m[0].isdigit() else "\\" + m[0], one_line(text))
+    """Words of ours for Markdown: code in backticks stays code, everything else that would be markup is escaped."""
+    return "".join(code(part, len(part)) if is_code else _escaped(part) for part, is_code in words.pieces(one_line(text)))
+
+
+def _escaped(text: str) -> str:
+    """Text without markup; mentions and issue numbers lose their call."""
+    escaped = _SPECIAL.sub(lambda m: m[0] + "\\" if m[0].isdigit() else "\\" + m[0], text)
     return _CALLS.sub(lambda m: f"`{m[0]}`", escaped)
 
 
@@ -76,7 +81,7 @@ def fence(text: str, language: str = "text") -> str:
     Every line carries a bar, so that none starts with what a build server takes for a command when this is printed in a job.
     """
     ticks = "`" * max(3, longest_run(text, "`") + 1)
-    lines = "\n".join(f"| {line}" for line in text.replace("##[", "## [").splitlines() or [""])
+    lines = "\n".join(f"| {line}" for line in no_orders(text).splitlines() or [""])
     return f"{ticks}{language}\n{lines}\n{ticks}"
 
 

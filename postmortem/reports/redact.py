@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from postmortem.model import Curve, Diagnosis, Event, Evidence, Finding, Origin, Reading, Setting
+from postmortem.model import Curve, Diagnosis, Event, Evidence, Finding, Origin, Reading, Run, Setting
 from postmortem.reports._escape import capped, one_line, uncoloured, visible
 
+NOTE_LIMIT = 500  # characters of a note of a reading
 TEXT_LIMIT = 2000  # characters of one quotation; more is never read and makes reports grow without bound
 
 
@@ -125,7 +126,10 @@ class Cleaner:
 
     def text(self, text: str, origin: Origin | None = None, limit: int = TEXT_LIMIT) -> str:
         """A quotation: colours gone, secrets gone, everything visible, at most `limit` characters."""
-        return capped(visible(self._drop(uncoloured(text), origin)), limit)
+        middle = len(text) - 6 * limit
+        if middle > 0:  # nobody sees it, and looking for secrets in megabytes takes its time; margins keep a secret at the cut whole
+            text = text[: 3 * limit] + text[-3 * limit :]
+        return capped(visible(self._drop(uncoloured(text), origin)), limit, max(0, middle))
 
     def name(self, name: str, file: str | None = None) -> str:
         """A metric, a file, a key: like `text`, but one line and never cut (reports shorten names where they show them)."""
@@ -165,15 +169,14 @@ def clean(diagnosis: Diagnosis) -> Diagnosis:
         return renewed.get(id(finding)) or _finding(finding, cleaner)
 
     settings = [_setting(s, cleaner) for s in diagnosis.settings]
-    events = [_event(e, cleaner) for e in diagnosis.events]
     proof = diagnosis.ending.proof
     return replace(
         diagnosis,
-        run=replace(diagnosis.run, path=cleaner.name(diagnosis.run.path), name=cleaner.name(diagnosis.run.name)),
+        run=_run(diagnosis.run, cleaner),
         ending=replace(diagnosis.ending, proof=_event(proof, cleaner) if proof else None),
         headline=cleaner.name(diagnosis.headline),
         curves=[_curve(c, cleaner) for c in diagnosis.curves],
-        events=events,
+        events=(),  # reports tell what rules made of them
         settings=settings,
         findings=findings,
         causes=[replace(c, finding=same(c.finding), explains=tuple(map(same, c.explains))) for c in diagnosis.causes],
@@ -181,8 +184,21 @@ def clean(diagnosis: Diagnosis) -> Diagnosis:
     )
 
 
+def _run(run: Run, cleaner: Cleaner) -> Run:
+    framework = None if run.framework is None else cleaner.name(run.framework)
+    return replace(run, path=cleaner.name(run.path), name=cleaner.name(run.name), framework=framework)
+
+
 def _finding(finding: Finding, cleaner: Cleaner) -> Finding:
-    return replace(finding, evidence=tuple(_evidence(e, cleaner) for e in finding.evidence))
+    """A finding with clean evidence. Its other words are ours, but the name of a metric may stand in them."""
+    return replace(
+        finding,
+        title=cleaner.name(finding.title),
+        cause=cleaner.text(finding.cause),
+        fix=tuple(map(cleaner.text, finding.fix)),
+        prevention=tuple(map(cleaner.text, finding.prevention)),
+        evidence=tuple(_evidence(e, cleaner) for e in finding.evidence),
+    )
 
 
 def _evidence(evidence: Evidence, cleaner: Cleaner) -> Evidence:
@@ -215,12 +231,11 @@ def _curve(curve: Curve, cleaner: Cleaner) -> Curve:
 
 def _readings(readings: Sequence[Reading], cleaner: Cleaner) -> Iterator[Reading]:
     """Readings with clean names and notes, and one note more where a secret was taken out. Runs last: it tells what the others found."""
-    cleaned = [
-        replace(r, file=cleaner.name(r.file, r.file), notes=[cleaner.text(n, Origin(r.file), limit=500) for n in r.notes]) for r in readings
-    ]
-    for reading, clean_one in zip(readings, cleaned, strict=True):
+    for reading in readings:
+        file = cleaner.name(reading.file, reading.file)
+        notes = [cleaner.text(note, Origin(reading.file), NOTE_LIMIT) for note in reading.notes]
         taken = cleaner.taken.get(reading.file, {})
-        yield replace(clean_one, notes=[*clean_one.notes, *([_told(taken)] if taken else [])])
+        yield replace(reading, file=file, format=cleaner.name(reading.format), notes=[*notes, *([_told(taken)] if taken else [])])
 
 
 def _told(taken: Iterable[tuple[str, int | None]]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING
 
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
-from postmortem.reports._escape import middle, one_line
+from postmortem.reports._escape import middle, no_orders, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,8 +21,6 @@ CAUSE_LINES, PROOF_LINES, MORE_LINES, FIX_LINES = 4, 4, 1, 2  # of each paragrap
 MOST_PROOFS, MOST_FIXES, MOST_OTHERS = 3, 3, 5
 
 _TONES = {"error": "bold red", "warning": "bold yellow", "note": "cyan", "good": "bold green"}
-# A build server reads "::error ..." at the start of a line, and "##[...]" anywhere, as commands to itself: neither may leave by accident.
-_COMMANDS = re.compile(r"(?m)^(\s*):(?=:)|#(?=#\[)")
 
 
 def columns(stream: IO[str]) -> int:
@@ -57,7 +54,7 @@ def render(diagnosis: Diagnosis, width: int = WIDTH, colour: bool = False, encod
     _write(diagnosis, sheet)
     text = page.getvalue()
     text = "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-    return _COMMANDS.sub(lambda m: m[0] + " ", text.encode(encoding, "backslashreplace").decode(encoding))
+    return no_orders(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def _can(encoding: str, text: str) -> bool:
@@ -124,7 +121,7 @@ class _Sheet:
 
 def _write(diagnosis: Diagnosis, sheet: _Sheet) -> None:
     word, tone = words.verdict(diagnosis)
-    sheet.heading(f"{word.upper()}: {diagnosis.headline}" if words.roots(diagnosis) else diagnosis.headline, _TONES[tone])
+    sheet.heading(diagnosis.headline if tone == "good" else f"{word.upper()}: {diagnosis.headline}", _TONES[tone])
     for finding in words.roots(diagnosis)[:1]:
         _answer(finding, sheet)
     _rest(diagnosis, sheet)

@@ -9,7 +9,12 @@ from datetime import UTC, datetime, timedelta
 from postmortem.model import Diagnosis, Evidence, Finding, Onset
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-STATUS_WORDS: Mapping[str, str] = {"finished": "finished", "crashed": "crashed", "killed": "was killed", "unknown": "ended unseen"}
+STATUS_WORDS: Mapping[str, str] = {
+    "finished": "finished",
+    "crashed": "crashed",
+    "killed": "was killed",
+    "unknown": "left no record of its end",
+}
 
 
 def iso(time: int | None) -> str | None:
@@ -50,6 +55,14 @@ def number(value: float | None) -> str:
     return f"{int(value)}" if value == int(value) and abs(value) < 1e6 else f"{value:.5g}"
 
 
+def pieces(text: str) -> list[tuple[str, bool]]:
+    """Words of ours cut at their backticks: (text, whether it is code). An odd backtick stays where it is."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        parts[-2:] = ["`".join(parts[-2:])]
+    return [(part, number % 2 == 1) for number, part in enumerate(parts) if part]
+
+
 def count(number: int, word: str, words: str = "") -> str:
     """"1 file", "1,204 files"."""
     return f"{number:,} {word if number == 1 else words or word + 's'}"
@@ -83,13 +96,17 @@ def proof(evidence: Evidence) -> str:
 
 
 def verdict(diagnosis: Diagnosis) -> tuple[str, str]:
-    """The verdict in a few words and its tone: ("crashed", "error"), ("finished, with warnings", "warning"), ("...", "good")."""
+    """The verdict in a few words and its tone: ("crashed", "error"), ("finished, with warnings", "warning"), ("error", "error")."""
     first = roots(diagnosis)
     ended = STATUS_WORDS[diagnosis.run.status]
+    if not first and diagnosis.run.status in ("crashed", "killed"):
+        return f"{ended.removeprefix('was ')}, no cause found", "warning"
     if not first:
         return "nothing wrong found", "good"
     worst = "error" if any(finding.severity == "error" for finding in first) else "warning"
-    return f"{ended}, with {'errors' if worst == 'error' else 'warnings'}" if diagnosis.run.status == "finished" else ended, worst
+    if diagnosis.run.status == "unknown":
+        return worst, worst
+    return f"finished, with {worst}s" if diagnosis.run.status == "finished" else ended.removeprefix("was "), worst
 
 
 def reasons(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:

@@ -38,7 +38,7 @@ says = "|".join((
     r"Error while deserializing header: ",
     r"Unable to open table file .{1,300}(?:not an sstable|Data loss|file is too short)",
     r"(?:not an sstable|file is too short to be an sstable)",
-    r"(?:checkpoint|model|weights|\.ckpt|\.pth?|\.pt)\b.{0,80} (?:is|seems|appears to be|may be|might be) (?:corrupt(?:ed)?|truncated|damaged)\b",
+    r"(?:checkpoint|model|weights)(?: file)?:? \S{0,200} ?(?:is|seems(?: to be)?|appears to be) (?:corrupt(?:ed)?|truncated|damaged)\b",
     r"[Cc]orrupt(?:ed)? (?:checkpoint|model) file",
     r"Failed to (?:parse|load) (?:NetParameter|checkpoint) file: .{1,200}(?:corrupt|truncated|caffemodel)",
     r"wrong size in .{0,40}\.params|Invalid NDArray file format",

@@ -13,7 +13,7 @@ from postmortem.rules.crash._examples import last_words, raised
 
 severity = "error"
 explains = ("nccl-timeout", "nccl-error", "dataloader-worker-died", "python-exception", "interrupted", "hang")
-yields_to = ("host-oom", "cuda-oom", "device-side-assert", "illegal-memory-access", "gpu-xid", "nccl-timeout", "nccl-error", "disk-full", "dataloader-worker-died")
+yields_to = ("host-oom", "cuda-oom", "device-side-assert", "illegal-memory-access", "gpu-xid", "disk-full")
 fix = (
     "Run `python -X faulthandler train.py` once more: the stack below Python's last frame names the library.",
     "Make a fresh environment with versions that belong together; rebuild own extensions in it.",

@@ -101,10 +101,13 @@ def _is_loss(curve: Curve) -> bool:
 
 
 def _main(curves: Sequence[Curve]) -> list[Curve]:
-    named = [c for c in curves if c.metric == "loss"]
-    ranks = {c.rank for c in named or curves}
-    least = min((r for r in ranks if r is not None), default=None)
-    return sorted((c for c in named or curves if c.rank in (None, least)), key=_order)
+    named = [c for c in curves if c.metric == "loss"] or list(curves)
+    least = min((c.rank for c in named if c.rank is not None), default=None)
+    kept = [c for c in named if c.rank in (None, least)]
+    whole = {
+        c.file for c in kept if "epoch" in c.raw_name.lower() and finite(c) >= 3
+    }  # these files hold averages: their step values are noise
+    return sorted((c for c in kept if c.file not in whole or "step" not in c.raw_name.lower()), key=_order)
 
 
 def _order(curve: Curve) -> tuple[int, str, str]:

@@ -33,8 +33,15 @@ prevention = ("Log a checksum of the weights and of the predictions on one fixed
 
 @dataclass(frozen=True)
 class Thresholds:
-    evaluations: float = limit(3, "evaluations", "a loss that is the same so often in a row, bit for bit, is no coincidence", "surgical probes: the same value three times")
-    scores: float = limit(5, "evaluations", "the same for a score, which can take few values on a small set", "a set of 100 samples has 101 accuracies")
+    evaluations: float = limit(
+        3,
+        "evaluations",
+        "a loss that is the same so often in a row, bit for bit, is no coincidence",
+        "surgical probes: the same value three times",
+    )
+    scores: float = limit(
+        5, "evaluations", "the same for a score, which can take few values on a small set", "a set of 100 samples has 101 accuracies"
+    )
     learned: float = limit(0.05, "share", "fall of the training loss from which on it is evaluation that is broken", "5 % is beyond noise")
 
 
@@ -44,7 +51,8 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     if not losses and not rates:
         yield Unchecked("constant-val-loss", f"the run holds fewer than {limits.evaluations:g} evaluations")
         return
-    for curve in losses or rates:
+    moving = [c for c in losses if c.shape.name not in ("flat", "constant", "short")]
+    for curve in [*losses, *(() if moving else rates)]:
         start = _frozen_from(curve)
         same = last(curve) - start + 1
         least = limits.evaluations if curve in losses else limits.scores
@@ -70,18 +78,37 @@ def _saturated(curve: Curve) -> bool:
 
 def _hit(case: Case, curve: Curve, start: int, same: int, limits: Thresholds) -> Hit:
     value = float(curve.values[last(curve)])
-    evidence = [point(curve, start, f"{curve.name} is {value:.6g} in all {same} evaluations, from {curve.where(start)} to {curve.where(last(curve))}", primary=True)]
+    evidence = [
+        point(
+            curve,
+            start,
+            f"{curve.name} is {value:.6g} in all {same} evaluations, from {curve.where(start)} to {curve.where(last(curve))}",
+            primary=True,
+        )
+    ]
     training = matching(curve, train_losses(case))
     learns = training is not None and number(training, "gain") > limits.learned * abs(number(training, "start"))
     if training is not None:
         went = "falls" if learns else "goes"
-        evidence.append(point(training, last(training), f"meanwhile {training.name} {went} from {number(training, 'start'):.4g} to {number(training, 'end'):.4g}"))
+        evidence.append(
+            point(
+                training,
+                last(training),
+                f"meanwhile {training.name} {went} from {number(training, 'start'):.4g} to {number(training, 'end'):.4g}",
+            )
+        )
     cause = (
         "The training loss falls while evaluation does not move by a digit: evaluation does not see the weights that training changes."
         if learns
         else "Neither training nor evaluation moves: the weights do not change, or the output no longer depends on the input."
     )
-    return Hit(evidence, curve.when(start), "high" if learns or same > 2 * limits.evaluations else "medium", None if learns else "warning", cause=cause)
+    return Hit(
+        evidence,
+        curve.when(start),
+        "high" if learns or same > 2 * limits.evaluations else "medium",
+        None if learns else "warning",
+        cause=cause,
+    )
 
 
 fires_on = [

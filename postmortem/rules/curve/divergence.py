@@ -17,11 +17,35 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import BOUNDED, FALLING, finite, first, index, matching, number, rewarded, scores, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import (
+    BOUNDED,
+    FALLING,
+    finite,
+    first,
+    index,
+    matching,
+    number,
+    rewarded,
+    scores,
+    too_short,
+    train_losses,
+    val_losses,
+)
 from postmortem.rules.examples import drawn, fall, flat, join, line, nan
 
 severity = "error"
-explains = ("interrupted", "constant-val-loss", "flat-train-loss", "forgetting", "oscillation", "overfitting", "loss-spike", "hockey-stick", "plateau", "hang")
+explains = (
+    "interrupted",
+    "constant-val-loss",
+    "flat-train-loss",
+    "forgetting",
+    "oscillation",
+    "overfitting",
+    "loss-spike",
+    "hockey-stick",
+    "plateau",
+    "hang",
+)
 fix = (
     "Start again (or from the last checkpoint before the climb) with a learning rate 3 to 10 times smaller and a linear warm-up over the first 1 to 5 % of the steps.",
     "Clip gradients: `torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)` before `optimizer.step()`.",
@@ -36,8 +60,27 @@ prevention = (
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(5, "points", "fewest points of a loss", "fewer are no trend")
-    lost: float = limit(0.4, "share", "share of what was gained that a climb takes back, where the loss still ends below its start", "runmedic calls 50 % of the smoothed progress lost a divergence; the climb is also held against noise here")
-    clear: float = limit(2.0, "times", "end over start from which on there is no doubt", "twice the loss of an untrained model is worse than guessing")
+    lost: float = limit(
+        0.4,
+        "share",
+        "share of what was gained that a climb takes back, where the loss still ends below its start",
+        "runmedic calls 50 % of the smoothed progress lost a divergence; the climb is also held against noise here",
+    )
+    dying: float = limit(
+        0.2, "share", "the same where the loss becomes NaN afterwards: the death itself says that the climb was real", "half of it"
+    )
+    small: float = limit(
+        0.4,
+        "share",
+        "a gain below this share of the best loss counts as so much: taking back a small gain is no divergence",
+        "a rise must be visible in the loss itself",
+    )
+    absurd: float = limit(
+        1e12, "loss", "a loss that stands above it is past every use, however flat", "targets as large as a trillion are not trained on"
+    )
+    clear: float = limit(
+        2.0, "times", "end over start from which on there is no doubt", "twice the loss of an untrained model is worse than guessing"
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
@@ -65,14 +108,18 @@ def _climbs(curve: Curve, limits: Thresholds) -> int | None:
         return None
     if curve.shape.name == "divergence":
         return curve.shape.onset or 0
+    if number(curve, "end") > limits.absurd and curve.shape.name not in FALLING:
+        return first(curve)
     if curve.shape.name == "nan-death":  # how it stood before it died
         alive = curve.values[: curve.shape.onset]
         alive = alive[np.isfinite(alive)]
         ended = float(np.median(alive[-max(3, len(alive) // 20) :]))
         best = number(curve, "best")
-        enough = len(alive) >= limits.points and ended - best > limits.lost * max(number(curve, "start") - best, abs(best))
+        enough = len(alive) >= limits.points and ended - best > limits.dying * max(number(curve, "start") - best, limits.small * abs(best))
         return index(curve, "at_best") if enough else None
-    if curve.shape.name == "turn" and number(curve, "rise") > limits.lost * max(number(curve, "drop"), abs(number(curve, "best"))):
+    if curve.shape.name == "turn" and number(curve, "rise") > limits.lost * max(
+        number(curve, "drop"), limits.small * abs(number(curve, "best"))
+    ):
         return curve.shape.onset or 0
     return None
 
@@ -111,6 +158,7 @@ fires_on = [
     drawn("climbs from the start", loss=line(7.4, 45.0, 30, noise=1.0)),
     drawn("learns, then leaves", train__loss=join(fall(2.3, 0.8, 60, noise=0.01), line(0.8, 9.0, 40, noise=0.1))),
     drawn("jumps and stays up", train__loss=join(fall(1.4, 1.2, 6), line(1.2, 24.0, 8), flat(7.5, 46, noise=0.4))),
+    drawn("was beyond all use from the start", train__loss=join(line(2e30, 3e31, 3), flat(3.1e31, 60))),
     drawn("climbs, then dies", train__loss=join(fall(11.0, 7.2, 60, noise=0.01), line(7.2, 14.0, 60, noise=0.05), nan(20))),
 ]
 quiet_on = [

@@ -23,7 +23,17 @@ from postmortem.rules.curve._losses import FALLING, finite, first, index, last, 
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
-explains = ("constant-val-loss", "plateau", "hockey-stick", "knows-nothing", "interrupted", "oscillation", "forgetting", "lr-never-decays", "degenerate-output")
+explains = (
+    "constant-val-loss",
+    "plateau",
+    "hockey-stick",
+    "knows-nothing",
+    "interrupted",
+    "oscillation",
+    "forgetting",
+    "lr-never-decays",
+    "degenerate-output",
+)
 fix = (
     "Overfit one batch of 8 samples with regularisation off: if its loss stays too, the gradient does not reach the weights.",
     "Check the path: after `loss.backward()` every `p.grad` must be there and not zero, and `optimizer.param_groups` must hold the same tensors as `model.parameters()`.",
@@ -32,16 +42,48 @@ fix = (
 )
 prevention = ("Overfit one batch before every long run, and stop when the loss has not left its start after the first tenth.",)
 
-STAYS = ("flat", "hockey-stick", "plateau", "constant", "oscillation", "noisy-falling", "spike", "converging", "turn", "warm-up", "staircase")
+STAYS = (
+    "flat",
+    "hockey-stick",
+    "plateau",
+    "constant",
+    "oscillation",
+    "noisy-falling",
+    "spike",
+    "converging",
+    "turn",
+    "warm-up",
+    "staircase",
+)
 
 
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(10, "points", "fewest points of a training loss", "a slow start of ten points is common")
-    at_chance: float = limit(0.85, "share", "share of the run that the loss spent within 2 % of ln(classes)", "the rest is the drop of the first steps from a bad initialisation")
-    start: float = limit(1.25, "times", "greatest start of a loss that is said to have stayed at chance, over ln(classes)", "untrained networks begin 0 to 20 % above it")
-    calm: float = limit(0.02, "share", "noise of a loss at chance: predictions that do not depend on the input make all batches alike", "four runs at chance: 0.1 to 0.7 %")
-    known: float = limit(2.0, "times", "an accuracy this often the chance of 1/classes says that something was learned", "field notes: a coincidence with ln k is likely between 5 and 20 classes")
+    at_chance: float = limit(
+        0.85,
+        "share",
+        "share of the run that the loss spent within 2 % of ln(classes)",
+        "the rest is the drop of the first steps from a bad initialisation",
+    )
+    start: float = limit(
+        1.25,
+        "times",
+        "greatest start of a loss that is said to have stayed at chance, over ln(classes)",
+        "untrained networks begin 0 to 20 % above it",
+    )
+    calm: float = limit(
+        0.02,
+        "share",
+        "noise of a loss at chance: predictions that do not depend on the input make all batches alike",
+        "four runs at chance: 0.1 to 0.7 %",
+    )
+    known: float = limit(
+        2.0,
+        "times",
+        "an accuracy this often the chance of 1/classes says that something was learned",
+        "field notes: a coincidence with ln k is likely between 5 and 20 classes",
+    )
     enough: float = limit(20, "points", "fewest points for a verdict without a chance level", "batch noise hides the trend of fewer")
     least: float = limit(0.05, "loss", "a constant below it may be rounding", "0.0000 is printed by healthy runs")
 
@@ -49,7 +91,7 @@ class Thresholds:
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     training = train_losses(case)
     yield from too_short("flat-train-loss", training, limits.points, "training loss")
-    for curve in sorted(training, key=lambda c: "step" in c.raw_name.lower()):
+    for curve in training:
         if finite(curve) < limits.points or (curve.step(first(curve)) or 0) > 0.2 * (curve.step(last(curve)) or 1):
             continue  # too short, or a part of a longer run: a model that stands at its floor
         hit = _at_chance(case, curve, limits) or _constant(curve, limits) or _flat(case, curve, limits)
@@ -73,7 +115,12 @@ def _at_chance(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
         return None
     at = first(curve) if curve.shape.name != "hockey-stick" else (curve.shape.onset or 0)
     evidence = [
-        point(curve, at, f"{curve.name} is {curve.values[at]:.4g} at {curve.where(at)}: ln({classes:g}) = {chance:.4g}, the loss of guessing among {classes:g} classes", primary=True),
+        point(
+            curve,
+            at,
+            f"{curve.name} is {curve.values[at]:.4g} at {curve.where(at)}: ln({classes:g}) = {chance:.4g}, the loss of guessing among {classes:g} classes",
+            primary=True,
+        ),
         point(curve, last(curve), f"it is still {end:.4g} after {finite(curve)} points"),
         *_beside(case, guesses),
     ]
@@ -100,7 +147,11 @@ def _flat(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     proven = calm and bool(still) and len(still) == len(others)
     evidence = [
         point(curve, first(curve), f"{curve.name} begins at {number(curve, 'start'):.4g}", primary=True),
-        point(curve, last(curve), f"and ends at {number(curve, 'end'):.4g} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at {curve.where(index(curve, 'at_best'))}"),
+        point(
+            curve,
+            last(curve),
+            f"and ends at {number(curve, 'end'):.4g} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at {curve.where(index(curve, 'at_best'))}",
+        ),
         *_beside(case, still),
     ]
     return Hit(evidence, curve.when(first(curve)), "medium" if proven else "low", "warning" if proven else "note")

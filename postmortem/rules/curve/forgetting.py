@@ -17,7 +17,7 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import BOUNDED, finite, index, last, number, scores, too_short
+from postmortem.rules.curve._losses import BOUNDED, FALLING, finite, index, last, number, scores, too_short, train_losses
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
@@ -27,14 +27,18 @@ fix = (
     "Mix 5 to 20 % of the old data (or replay) into every batch; freeze the lower layers when fine-tuning.",
     "Raise the entropy bonus if the policy's entropy had gone to zero before the fall.",
 )
-prevention = ("Save the best checkpoint by score, and stop (or go back) when the smoothed score has lost half of its best for a tenth of the run.",)
+prevention = (
+    "Save the best checkpoint by score, and stop (or go back) when the smoothed score has lost half of its best for a tenth of the run.",
+)
 KNOWN = (*BOUNDED, "reward", "bleu")
 
 
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(12, "evaluations", "fewest evaluations", "a rise, a height and a fall need some each")
-    lost: float = limit(0.7, "share", "share of what had been reached that is gone at the end", "half is within the swings of reinforcement learning")
+    lost: float = limit(
+        0.7, "share", "share of what had been reached that is gone at the end", "half is within the swings of reinforcement learning"
+    )
     lasting: float = limit(0.15, "share", "share of the run for which it stayed gone", "one bad evaluation is none")
 
 
@@ -43,7 +47,8 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     yield from too_short("forgetting", known, limits.points, "score")
     gone = [c for c in known if finite(c) >= limits.points and c.shape.name == "forgetting" and _lasting(c, limits)]
     if gone and 2 * len(gone) >= sum(finite(c) >= limits.points for c in known):
-        yield _hit(max(gone, key=lambda c: (c.split in ("val", "test"), len(c))))
+        fine = any(c.shape.name in FALLING for c in train_losses(case))  # training goes well: then it is generalisation that is lost
+        yield _hit(max(gone, key=lambda c: (c.split in ("val", "test"), len(c))), fine)
 
 
 def _lasting(curve: Curve, limits: Thresholds) -> bool:
@@ -55,7 +60,7 @@ def _lasting(curve: Curve, limits: Thresholds) -> bool:
     return bool(np.nanmedian(tail) < floor and np.nanquantile(tail, 0.75) < (best + floor) / 2)
 
 
-def _hit(curve: Curve) -> Hit:
+def _hit(curve: Curve, fine: bool) -> Hit:
     top = index(curve, "at_best")
     at = curve.shape.onset or top
     evidence = [
@@ -63,12 +68,19 @@ def _hit(curve: Curve) -> Hit:
         point(curve, top, f"its best level was {number(curve, 'best'):.4g} at {curve.where(top)}"),
         point(curve, last(curve), f"it ends at {number(curve, 'end'):.4g}"),
     ]
-    return Hit(evidence, curve.when(at), "high" if finite(curve) >= 20 else "medium")
+    return Hit(evidence, curve.when(at), "high" if finite(curve) >= 20 else "medium", "warning" if fine else None)
 
 
 fires_on = [
-    drawn("wins, then never again", win_rate=np.clip(join(line(0, 0.3, 30), flat(0.3, 20, noise=0.02), line(0.3, 0.0, 5), flat(0.0, 45)), 0, 1)),
-    drawn("accuracy collapses", train__loss=join(fall(2.3, 0.4, 60), flat(2.3, 40, noise=0.01)), val__accuracy=join(line(0.1, 0.9, 40), flat(0.9, 20, noise=0.01), flat(0.1, 40, noise=0.01))),
+    drawn(
+        "wins, then never again",
+        win_rate=np.clip(join(line(0, 0.3, 30), flat(0.3, 20, noise=0.02), line(0.3, 0.0, 5), flat(0.0, 45)), 0, 1),
+    ),
+    drawn(
+        "accuracy collapses",
+        train__loss=join(fall(2.3, 0.4, 60), flat(2.3, 40, noise=0.01)),
+        val__accuracy=join(line(0.1, 0.9, 40), flat(0.9, 20, noise=0.01), flat(0.1, 40, noise=0.01)),
+    ),
 ]
 quiet_on = [
     drawn("noisy but there", win_rate=np.clip(line(0.1, 0.7, 100, noise=0.08), 0, 1)),

@@ -15,7 +15,19 @@ from dataclasses import dataclass
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import BOUNDED, finite, first, last, level_at, number, rewarded, scores, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import (
+    BOUNDED,
+    finite,
+    first,
+    last,
+    level_at,
+    number,
+    rewarded,
+    scores,
+    too_short,
+    train_losses,
+    val_losses,
+)
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "warning"
@@ -30,7 +42,9 @@ prevention = ("Warm the learning rate up over the first 1 to 5 % of the steps, a
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(24, "points", "fewest points of a loss", "with fewer, an instant cannot be told from a phase")
-    poor: float = limit(0.1, "share", "a bounded score that never exceeds it proves that the floor is no good one", "a tenth of what is possible")
+    poor: float = limit(
+        0.1, "share", "a bounded score that never exceeds it proves that the floor is no good one", "a tenth of what is possible"
+    )
     evaluations: float = limit(5, "evaluations", "fewest evaluations of such a score", "the first evaluations of any run are poor")
 
 
@@ -55,7 +69,12 @@ def _poor(case: Case, limits: Thresholds) -> Curve | None:
 def _hit(curve: Curve, poor: Curve | None) -> Hit:
     at = curve.shape.onset or 0
     evidence = [
-        point(curve, at, f"{curve.name} has fallen from {curve.values[first(curve)]:.4g} to {level_at(curve, at / len(curve)):.4g} at {curve.where(at)}", primary=True),
+        point(
+            curve,
+            at,
+            f"{curve.name} has fallen from {curve.values[first(curve)]:.4g} to {level_at(curve, at / len(curve)):.4g} at {curve.where(at)}",
+            primary=True,
+        ),
         point(curve, last(curve), f"and is at {number(curve, 'end'):.4g} at the end, {len(curve) - at} points later"),
     ]
     if poor is not None:
@@ -64,7 +83,11 @@ def _hit(curve: Curve, poor: Curve | None) -> Hit:
 
 
 fires_on = [
-    drawn("falls at once, accuracy stays poor", train__loss=join(line(9.0, 3.0, 3), flat(3.0, 150, noise=0.03)), val__accuracy=flat(0.03, 150, noise=0.004)),
+    drawn(
+        "falls at once, accuracy stays poor",
+        train__loss=join(line(9.0, 3.0, 3), flat(3.0, 150, noise=0.03)),
+        val__accuracy=flat(0.03, 150, noise=0.004),
+    ),
     drawn("a floor from the third point on", loss=join(line(19.0, 6.0, 3), flat(5.9, 80, noise=0.05))),
 ]
 quiet_on = [

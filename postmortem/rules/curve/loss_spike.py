@@ -17,7 +17,7 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import finite, index, level_at, number, rewarded, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import finite, index, level_at, number, rewarded, share_at, too_short, train_losses, val_losses
 from postmortem.rules.examples import drawn, fall, flat, join, line, nan
 
 severity = "warning"
@@ -33,8 +33,21 @@ prevention = ("Skip a step whose gradient norm is more than 10 times its running
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(12, "points", "fewest points of a loss", "with fewer there is no usual to tower over")
-    lasting: float = limit(0.25, "share", "end above the level before the spike, as a share of what had been gained until then", "a quarter of the progress is lost for good")
-    monstrous: float = limit(30.0, "times", "height over all that the curve ever gained from which on a spike is a fault even if it came back", "batch noise reaches a few times the gain")
+    lasting: float = limit(
+        0.25,
+        "share",
+        "end above the level before the spike, as a share of what had been gained until then",
+        "a quarter of the progress is lost for good",
+    )
+    monstrous: float = limit(
+        200.0,
+        "times",
+        "height over all that the curve ever gained from which on a spike is a fault even if it came back",
+        "evaluation with unsettled batch statistics shoots up 100 times and comes back",
+    )
+    early: float = limit(
+        0.1, "share", "a spike within this first share of the run that came back belongs to the warm-up", "a tenth is the usual warm-up"
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
@@ -56,11 +69,27 @@ def _judge(curve: Curve, moving: bool, limits: Thresholds) -> Hit | None:
     monstrous = height > limits.monstrous * gained
     back = next((i for i in range(at, len(curve)) if curve.values[i] <= before + limits.lasting * gained), None)
     evidence = [
-        point(curve, at, f"{curve.name} shoots up to {curve.values[at]:.4g} at {curve.where(at)}; before it stood at {before:.4g}", primary=True),
-        point(curve, len(curve) - 1, f"it ends at {end:.4g}" + (f", having come back at {curve.where(back)}" if back is not None else "; it never came back to where it had been")),
+        point(
+            curve,
+            at,
+            f"{curve.name} shoots up to {curve.values[at]:.4g} at {curve.where(at)}; before it stood at {before:.4g}",
+            primary=True,
+        ),
+        point(
+            curve,
+            len(curve) - 1,
+            f"it ends at {end:.4g}"
+            + (f", having come back at {curve.where(back)}" if back is not None else "; it never came back to where it had been"),
+        ),
     ]
-    loud = (lasting or monstrous) and not moving
-    return Hit(evidence, curve.when(at), "high" if lasting and monstrous else "medium", None if loud else "note", title="" if loud else "The loss shot up and came back")
+    loud = (lasting or (monstrous and share_at(curve, at) > limits.early)) and not moving
+    return Hit(
+        evidence,
+        curve.when(at),
+        "high" if lasting and monstrous else "medium",
+        None if loud else "note",
+        title="" if loud else "The loss shot up and came back",
+    )
 
 
 def _top(curve: Curve) -> int:
@@ -72,7 +101,11 @@ def _top(curve: Curve) -> int:
 
 fires_on = [
     drawn("never as good again", train__loss=join(fall(0.69, 0.44, 40, noise=0.01), line(7.0, 0.9, 5), flat(0.64, 45, noise=0.01))),
-    drawn("came back from beyond measure", train__loss=fall(0.8, 0.02, 100), val__loss=join(fall(0.8, 0.06, 50), flat(300.0, 1), flat(0.05, 49, noise=0.002))),
+    drawn(
+        "came back from beyond measure",
+        train__loss=fall(0.8, 0.02, 100),
+        val__loss=join(fall(0.8, 0.06, 50), flat(300.0, 1), flat(0.05, 49, noise=0.002)),
+    ),
     drawn("came back: a note", train__loss=join(fall(2.3, 0.9, 60, noise=0.005), flat(12.0, 1), fall(0.9, 0.4, 60, noise=0.005))),
 ]
 quiet_on = [

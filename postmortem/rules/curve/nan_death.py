@@ -23,7 +23,17 @@ from postmortem.rules.curve._losses import finite, first, last, level_at, matchi
 from postmortem.rules.examples import drawn, fall, join, line, log, nan
 
 severity = "error"
-explains = ("forgetting", "constant-val-loss", "flat-train-loss", "overfitting", "oscillation", "degenerate-output", "knows-nothing", "interrupted", "assertion")
+explains = (
+    "forgetting",
+    "constant-val-loss",
+    "flat-train-loss",
+    "overfitting",
+    "oscillation",
+    "degenerate-output",
+    "knows-nothing",
+    "interrupted",
+    "assertion",
+)
 fix = (
     "Go back to the last checkpoint before the first NaN and continue with a third of the learning rate, a longer warm-up and "
     "`torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`.",
@@ -50,17 +60,36 @@ says = "|".join((
 
 @dataclass(frozen=True)
 class Thresholds:
-    points: float = limit(2, "points", "fewest finite points before the death of a training loss", "with none the metric may never have been measured")
-    val_points: float = limit(2, "points", "fewest non-finite points at the end of a validation loss whose training loss is fine", "one evaluation may hit one bad batch")
-    climb: float = limit(0.3, "share", "rise before the death, as a share of what had been gained, from which on the loss climbed first", "a third is beyond batch noise")
-    zeros: float = limit(2, "points", "exact zeros at the end of a training loss beside a gradient norm that is NaN", "Hugging Face's logging_nan_inf_filter hides NaN")
+    points: float = limit(
+        2, "points", "fewest finite points before the death of a training loss", "with none the metric may never have been measured"
+    )
+    val_points: float = limit(
+        2,
+        "points",
+        "fewest non-finite points at the end of a validation loss whose training loss is fine",
+        "one evaluation may hit one bad batch",
+    )
+    climb: float = limit(
+        0.3,
+        "share",
+        "rise before the death, as a share of what had been gained, from which on the loss climbed first",
+        "a third is beyond batch noise",
+    )
+    zeros: float = limit(
+        2,
+        "points",
+        "exact zeros at the end of a training loss beside a gradient norm that is NaN",
+        "Hugging Face's logging_nan_inf_filter hides NaN",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     training, validation = train_losses(case), val_losses(case)
     if not training and not validation:
         yield Unchecked("nan-death", "the run holds no loss")
-    dead = [c for c in training if c.shape.name == "nan-death" and (finite(c) >= limits.points or (not finite(c) and len(c) > limits.points))]
+    dead = [
+        c for c in training if c.shape.name == "nan-death" and (finite(c) >= limits.points or (not finite(c) and len(c) > limits.points))
+    ]
     if dead and not (rewarded(case) and all(not finite(c) for c in dead)):
         yield _death(case, min(dead, key=lambda c: (c.shape.onset or 0) / len(c)), validation, limits)
         return
@@ -78,7 +107,9 @@ def _death(case: Case, curve: Curve, beside: Sequence[Curve], limits: Thresholds
     at = curve.shape.onset or 0
     tail = len(curve) - at
     word = "NaN" if np.isnan(curve.values[at]) else "infinite"
-    evidence = [point(curve, at, f"{curve.name} is {word} at {curve.where(at)} and stays so for the {tail} point(s) to the end", primary=True)]
+    evidence = [
+        point(curve, at, f"{curve.name} is {word} at {curve.where(at)} and stays so for the {tail} point(s) to the end", primary=True)
+    ]
     if at:
         evidence.append(point(curve, at - 1, f"last finite value: {curve.values[at - 1]:.4g} at {curve.where(at - 1)}"))
     other = matching(curve, [c for c in beside if c.shape.name == "nan-death"])
@@ -105,8 +136,14 @@ def _before(case: Case, curve: Curve, at: int, limits: Thresholds) -> tuple[list
     best = int(np.argmin(values))
     start, end = float(values[0]), float(np.median(values[-3:]))
     if end - values[best] > limits.climb * max(start - values[best], 0.1 * abs(start)):
-        climbed = point(curve, int(known[best]), f"before that it climbed from {values[best]:.4g} at {curve.where(int(known[best]))} to {values[-1]:.4g}")
-        return [climbed], "The loss climbed before it died: the learning rate was too high for where the model was, or the gradients were not clipped."
+        climbed = point(
+            curve,
+            int(known[best]),
+            f"before that it climbed from {values[best]:.4g} at {curve.where(int(known[best]))} to {values[-1]:.4g}",
+        )
+        return [
+            climbed
+        ], "The loss climbed before it died: the learning rate was too high for where the model was, or the gradients were not clipped."
     return [], (
         "It died without warning, in the middle of a calm stretch: one bad batch, an operation such as log(0), or overflow in half precision. "
         "The log cannot tell these apart; to tell: run the batch of the first NaN again in float32 under anomaly detection."
@@ -146,6 +183,9 @@ quiet_on = [
     drawn("one NaN that was survived", train__loss=join(fall(2.3, 1.2, 40), nan(1), fall(1.2, 0.4, 60))),
     drawn("a score without samples at first", train__loss=fall(2.3, 0.4, 50), episode_reward_mean=join(nan(5), line(0, 10, 45))),
     drawn("one odd evaluation at the end", train__loss=fall(2.3, 0.4, 40), val__loss=join(fall(2.3, 0.6, 39), nan(1))),
-    log("Namespace(detect_anomaly=False, nan_guard=True)\nstep 10 loss 2.31\nstep 20 loss 2.01\nstep_avg:nanms\n", note="words in a configuration"),
+    log(
+        "Namespace(detect_anomaly=False, nan_guard=True)\nstep 10 loss 2.31\nstep 20 loss 2.01\nstep_avg:nanms\n",
+        note="words in a configuration",
+    ),
     drawn("zero and finite gradients", loss=join(fall(0.5, 0.0, 60), np.zeros(5)), grad_norm=fall(1.0, 0.01, 65)),
 ]

@@ -26,15 +26,27 @@ fix = (
     "Evaluate one checkpoint twice: the results must be equal (`model.eval()`, no augmentation, a fixed set and order).",
     "With BatchNorm and small batches: a larger momentum window, GroupNorm, or SyncBatchNorm across GPUs.",
 )
-prevention = ("Keep the best checkpoint by a smoothed validation loss, and make the validation set large enough that two evaluations agree within 1 %.",)
+prevention = (
+    "Keep the best checkpoint by a smoothed validation loss, and make the validation set large enough that two evaluations agree within 1 %.",
+)
 
 
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(20, "points", "fewest evaluations", "swings need room")
     turns: float = limit(6, "turns", "fewest changes of side around the trend, in the later half", "fewer are a few odd evaluations")
-    calm: float = limit(0.5, "share", "the training loss must swing less than this share of what it gained", "otherwise the run is noisy, not its evaluation")
-    share: float = limit(0.2, "share", "swings must be at least this share of the loss itself", "a fifth of the loss is beyond what a sampling error of 100 samples makes")
+    calm: float = limit(
+        0.5,
+        "share",
+        "the training loss must swing less than this share of what it gained",
+        "otherwise the run is noisy, not its evaluation",
+    )
+    share: float = limit(
+        0.2,
+        "share",
+        "swings must be at least this share of the loss itself",
+        "a fifth of the loss is beyond what a sampling error of 100 samples makes",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
@@ -73,11 +85,19 @@ _WAVE = 1.4 + 0.9 * np.sin(np.arange(200) * 0.7)
 
 fires_on = [
     drawn("validation swings, training is calm", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=_WAVE),
-    drawn("swings grow", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=1.2 + np.linspace(0.2, 1.0, 200) * np.sin(np.arange(200) * 0.9)),
+    drawn(
+        "swings grow",
+        train__loss=fall(1.4, 0.1, 200, noise=0.01),
+        val__loss=1.2 + np.linspace(0.2, 1.0, 200) * np.sin(np.arange(200) * 0.9),
+    ),
 ]
 quiet_on = [
     drawn("noise around a descent", train__loss=fall(1.4, 0.1, 200), val__loss=fall(1.4, 0.4, 200, noise=0.08)),
-    drawn("a few odd evaluations", train__loss=fall(1.4, 0.1, 100), val__loss=join(fall(1.4, 0.5, 50), flat(1.6, 1), flat(0.5, 30), flat(1.2, 1), flat(0.5, 18))),
+    drawn(
+        "a few odd evaluations",
+        train__loss=fall(1.4, 0.1, 100),
+        val__loss=join(fall(1.4, 0.5, 50), flat(1.6, 1), flat(0.5, 30), flat(1.2, 1), flat(0.5, 18)),
+    ),
     drawn("overfitting with noise", train__loss=fall(1.8, 0.02, 80), val__loss=join(fall(1.8, 1.4, 12), line(1.4, 5.0, 68, noise=0.3))),
     drawn("rewards", loss=fall(1, 0.2, 100), episode_reward_mean=5 + 4 * np.sin(np.arange(100))),
 ]

@@ -17,7 +17,22 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import EVALUATION, finite, first, index, last, level_at, matching, number, rewarded, scores, share_at, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import (
+    EVALUATION,
+    finite,
+    first,
+    index,
+    last,
+    level_at,
+    matching,
+    number,
+    rewarded,
+    scores,
+    share_at,
+    too_short,
+    train_losses,
+    val_losses,
+)
 from postmortem.rules.examples import drawn, fall, join, line
 
 severity = "warning"
@@ -28,17 +43,45 @@ fix = (
     "Look for duplicates within the training data, and compare a few validation samples with training samples by eye.",
 )
 prevention = ("Save the best checkpoint by validation loss from the first epoch on, and plot both losses on one axis.",)
+WHOLE = (
+    "accuracy",
+    "accuracy_top5",
+    "f1",
+    "auc",
+    "map",
+    "bleu",
+    "error",
+)  # scores of the whole answer: precision alone is traded for recall
 
 
 @dataclass(frozen=True)
 class Thresholds:
     evaluations: float = limit(5, "evaluations", "fewest evaluations", "a turn needs points before and after it")
-    rise: float = limit(0.1, "share", "rise of the validation loss above its own minimum, as a share of that minimum", "trainproof and runmedic use 5 to 20 %")
-    of_drop: float = limit(0.3, "share", "the same rise, as a share of what the validation loss had gained before", "less is a mild rise after a good run")
+    rise: float = limit(
+        0.1,
+        "share",
+        "rise of the validation loss above its own minimum, as a share of that minimum",
+        "trainproof and runmedic use 5 to 20 %",
+    )
+    of_drop: float = limit(
+        0.3, "share", "the same rise, as a share of what the validation loss had gained before", "less is a mild rise after a good run"
+    )
     noise: float = limit(4.0, "times", "the same rise, in widths of the noise of evaluation", "four standard deviations")
-    early: float = limit(0.8, "share", "the minimum must lie before this share of the run", "a rise in the last fifth may be noise or the start of a turn")
-    falls: float = limit(0.1, "share", "fall of the training loss after that minimum, as a share of all it gained", "a training loss that has stopped is no proof")
-    better: float = limit(0.1, "share", "gain of the validation score after that minimum, as a share of all it gained, that makes the rise over-confidence", "field of classification: accuracy and loss part ways")
+    early: float = limit(
+        0.8, "share", "the minimum must lie before this share of the run", "a rise in the last fifth may be noise or the start of a turn"
+    )
+    falls: float = limit(
+        0.1,
+        "share",
+        "fall of the training loss after that minimum, as a share of all it gained",
+        "a training loss that has stopped is no proof",
+    )
+    better: float = limit(
+        0.1,
+        "share",
+        "gain of the validation score after that minimum, as a share of all it gained, that makes the rise over-confidence",
+        "field of classification: accuracy and loss part ways",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
@@ -68,16 +111,16 @@ def _minimum(curve: Curve) -> int:
     return start + int(np.nanargmin(window)) if np.isfinite(window).any() else at
 
 
-def _ended(curve: Curve) -> float:
-    """Where the validation loss ended, not trusting its last point: the lesser of its end and of its last quarter where it swings."""
-    swings = number(curve, "swing") > number(curve, "rise")
-    return min(number(curve, "end"), number(curve, "quarter")) if swings else number(curve, "end")
+def _rise(curve: Curve) -> float:
+    """How far the curve ends above its best level; where it swings, no more than the straight line through its rise says."""
+    rise = number(curve, "end") - number(curve, "best")
+    return min(rise, number(curve, "climb")) if number(curve, "swing") > rise else rise
 
 
 def _turned(curve: Curve, at: int, limits: Thresholds) -> bool:
     """Whether the curve rises clearly above its own minimum: against its level, its gain and its noise."""
     best = number(curve, "best")
-    rise = _ended(curve) - best
+    rise = _rise(curve)
     noise = min(number(curve, "raw_noise"), number(curve, "swing") or np.inf)
     enough = rise > max(limits.rise * abs(best), limits.of_drop * max(0.0, number(curve, "drop")))
     lasting = curve.shape.name != "oscillation" or rise > number(curve, "swing") / 2
@@ -94,13 +137,21 @@ def _hit(case: Case, curve: Curve, other: Curve, at: int, limits: Thresholds) ->
     best, end = number(curve, "best"), number(curve, "end")
     share = share_at(curve, at)
     evidence = [
-        point(curve, at, f"{curve.name} is best at {curve.where(at)}: {curve.values[at]:.4g}, {100 * share:.0f} % into the run", primary=True),
+        point(
+            curve, at, f"{curve.name} is best at {curve.where(at)}: {curve.values[at]:.4g}, {100 * share:.0f} % into the run", primary=True
+        ),
         point(curve, last(curve), f"it ends at {end:.4g}, {100 * (end - best) / abs(best) if best else float('inf'):.0f} % above that"),
         point(other, last(other), f"meanwhile {other.name} falls from {level_at(other, share):.4g} to {number(other, 'end'):.4g}"),
     ]
-    score = _better_score(case, share, limits)
+    score = _better_score(case, share, limits) if end < number(curve, "start") else None
     if score is not None:
-        evidence.append(point(score, last(score), f"but {score.name} still improves after that, from {level_at(score, share):.4g} to {number(score, 'end'):.4g}"))
+        evidence.append(
+            point(
+                score,
+                last(score),
+                f"but {score.name} still improves after that, from {level_at(score, share):.4g} to {number(score, 'end'):.4g}",
+            )
+        )
         title = "The model grows over-confident: validation loss rises while its score still improves"
         return Hit(evidence, curve.when(at), "medium", "note", title=title)
     sure = end - best > max(0.5 * abs(best), number(curve, "drop"))
@@ -110,12 +161,13 @@ def _hit(case: Case, curve: Curve, other: Curve, at: int, limits: Thresholds) ->
 def _better_score(case: Case, share: float, limits: Thresholds) -> Curve | None:
     """A validation score that goes on improving after the minimum of the loss."""
     for curve in scores(case, *EVALUATION):
-        if finite(curve) < limits.evaluations:
+        if finite(curve) < limits.evaluations or curve.metric not in WHOLE:
             continue
         sign = 1.0 if curve.direction == "up" else -1.0
         gained = sign * (number(curve, "best") - curve.values[first(curve)])
         later = sign * (number(curve, "end") - level_at(curve, share))
-        if gained > 0 and later > max(limits.better * gained, 2 * number(curve, "noise")):
+        lost = sign * (number(curve, "best") - number(curve, "end"))
+        if gained > 0 and later > max(limits.better * gained, 2 * number(curve, "noise")) and lost < limits.better * gained:
             return curve
     return None
 
@@ -131,6 +183,15 @@ quiet_on = [
     drawn("a gap, but no turn", train__loss=fall(2.3, 0.1, 60), val__loss=fall(2.3, 1.1, 60, noise=0.01)),
     drawn("a mild rise at the end", train__loss=fall(1.05, 0.3, 100), val__loss=join(fall(1.05, 0.66, 83), line(0.66, 0.72, 17))),
     drawn("noise", train__loss=fall(1.4, 0.3, 60), val__loss=fall(1.4, 0.8, 60, noise=0.1)),
-    drawn("accuracy still improves", train__loss=fall(2.3, 0.01, 60), val__loss=join(fall(2.3, 0.4, 20), line(0.4, 0.5, 40)), val__accuracy=line(0.2, 0.93, 60)),
-    drawn("training diverges too", train__loss=join(fall(2.3, 0.8, 20), line(0.8, 6.0, 40)), val__loss=join(fall(2.3, 0.9, 20), line(0.9, 6.0, 40))),
+    drawn(
+        "accuracy still improves",
+        train__loss=fall(2.3, 0.01, 60),
+        val__loss=join(fall(2.3, 0.4, 20), line(0.4, 0.5, 40)),
+        val__accuracy=line(0.2, 0.93, 60),
+    ),
+    drawn(
+        "training diverges too",
+        train__loss=join(fall(2.3, 0.8, 20), line(0.8, 6.0, 40)),
+        val__loss=join(fall(2.3, 0.9, 20), line(0.9, 6.0, 40)),
+    ),
 ]

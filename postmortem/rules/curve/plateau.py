@@ -17,7 +17,20 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import BOUNDED, finite, first, last, number, rewarded, scores, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import (
+    BOUNDED,
+    finite,
+    first,
+    index,
+    last,
+    number,
+    rewarded,
+    scores,
+    share_at,
+    too_short,
+    train_losses,
+    val_losses,
+)
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "warning"
@@ -27,13 +40,20 @@ fix = (
     "For a score that never leaves zero: check by hand that one good answer (one won episode) is counted as such.",
     "Overfit a handful of samples: if even they stay bad, the signal does not reach the weights.",
 )
-prevention = ("Reduce the learning rate on a plateau (`torch.optim.lr_scheduler.ReduceLROnPlateau`) and stop after two reductions without gain.",)
+prevention = (
+    "Reduce the learning rate on a plateau (`torch.optim.lr_scheduler.ReduceLROnPlateau`) and stop after two reductions without gain.",
+)
 
 
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(8, "points", "fewest points of a curve", "a break needs four points on either side")
-    evaluations: float = limit(20, "evaluations", "fewest evaluations of a score that never got anywhere", "early evaluations of any run are poor")
+    evaluations: float = limit(
+        20, "evaluations", "fewest evaluations of a score that never got anywhere", "early evaluations of any run are poor"
+    )
+    settled: float = limit(
+        0.5, "share", "a loss that finds nothing better after this share of the run has stopped", "half of the run bought nothing"
+    )
     poor: float = limit(0.1, "share", "a bounded score whose trend never exceeds it got nowhere", "a tenth of what is possible")
 
 
@@ -51,14 +71,23 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     if rewarded(case):
         return
     for curve in losses:
-        if curve.shape.name == "plateau" and finite(curve) >= limits.points:
-            at = curve.shape.onset or 0
+        at = _stopped(curve, limits)
+        if at is not None:
             evidence = [
-                point(curve, at, f"{curve.name} falls to {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
+                point(curve, at, f"{curve.name} comes down to {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
                 point(curve, last(curve), f"and is at {number(curve, 'end'):.4g} at the end, {len(curve) - at} points later"),
             ]
-            yield Hit(evidence, curve.when(at), "low", "note")
+            yield Hit(evidence, curve.when(at), "low", "note", title="The loss stopped improving well before the end of the run")
             return
+
+
+def _stopped(curve: Curve, limits: Thresholds) -> int | None:
+    """Where a loss that had fallen stopped: at the break of a plateau, or where nothing better came in the rest of a long run."""
+    if curve.shape.name == "plateau" and finite(curve) >= limits.points:
+        return curve.shape.onset
+    settled = index(curve, "settled")
+    long_ago = share_at(curve, settled) < limits.settled and finite(curve) >= limits.evaluations
+    return settled if long_ago and curve.shape.name in ("converging", "noisy-falling", "staircase", "hockey-stick") else None
 
 
 def _nowhere(curve: Curve, limits: Thresholds) -> bool:
@@ -70,6 +99,7 @@ def _nowhere(curve: Curve, limits: Thresholds) -> bool:
 
 fires_on = [
     drawn("never wins", win_rate=np.clip(flat(0.01, 120, noise=0.01), 0, 1)),
+    drawn("half of the run bought nothing", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01))),
     drawn("a steady fall that breaks off", train__loss=join(line(2.3, 1.2, 40, noise=0.01), flat(1.2, 80, noise=0.01))),
 ]
 quiet_on = [

@@ -31,8 +31,12 @@ prevention = ("Log the update ratio (target about 1e-3), and run a learning-rate
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(10, "points", "fewest points of a loss", "a line through fewer proves nothing")
-    chance: float = limit(0.03, "share", "a start this close to ln(classes) is an untrained model", "untrained networks begin near chance level")
-    clean: float = limit(20.0, "times", "fall over noise from which on the line is beyond doubt", "batch noise of fine-tuning is larger than its slow trend")
+    chance: float = limit(
+        0.03, "share", "a start this close to ln(classes) is an untrained model", "untrained networks begin near chance level"
+    )
+    clean: float = limit(
+        20.0, "times", "fall over noise from which on the line is beyond doubt", "batch noise of fine-tuning is larger than its slow trend"
+    )
     part: float = limit(0.2, "share", "a first step beyond this share of the last one is a resumed run", "a tenth is the usual warm-up")
 
 
@@ -54,8 +58,17 @@ def _hit(curve: Curve, other: Curve | None, limits: Thresholds) -> Hit:
     untrained = classes > 1 and abs(start / math.log(classes) - 1) < limits.chance
     clean = number(curve, "gain") > limits.clean * number(curve, "raw_noise")
     evidence = [
-        point(curve, first(curve), f"{curve.name} begins at {start:.5g}" + (f", the chance level of {classes:g} classes" if untrained else ""), primary=True),
-        point(curve, last(curve), f"and is at {end:.5g} after {finite(curve)} points: {100 * number(curve, 'gain') / abs(start):.2g} % in a straight line"),
+        point(
+            curve,
+            first(curve),
+            f"{curve.name} begins at {start:.5g}" + (f", the chance level of {classes:g} classes" if untrained else ""),
+            primary=True,
+        ),
+        point(
+            curve,
+            last(curve),
+            f"and is at {end:.5g} after {finite(curve)} points: {100 * number(curve, 'gain') / abs(start):.2g} % in a straight line",
+        ),
     ]
     if other is not None:
         evidence.append(point(other, last(other), f"{other.name} goes from {number(other, 'start'):.5g} to {number(other, 'end'):.5g}"))

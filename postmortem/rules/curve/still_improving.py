@@ -17,7 +17,22 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import BOUNDED, EVALUATION, finite, last, level_at, number, rewarded, scores, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import (
+    BOUNDED,
+    EVALUATION,
+    finite,
+    first,
+    index,
+    last,
+    level_at,
+    number,
+    rewarded,
+    scores,
+    share_at,
+    too_short,
+    train_losses,
+    val_losses,
+)
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "warning"
@@ -27,14 +42,39 @@ fix = (
     "If the curve falls in a straight line, raise the learning rate two- to threefold as well.",
 )
 prevention = ("Choose the length by the curve: stop when the smoothed validation loss has gained less than 1 % in a tenth of the run.",)
+GOOD = ("still-improving", "converging", "warm-up", "noisy-falling", "staircase")
 
 
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(8, "points", "fewest points of a curve", "a pace over the last fifth needs some")
-    pace: float = limit(0.5, "share", "pace of the last fifth over the average pace from which on the run was cut short", "an exponential fall has it after 1.5 time constants, with 22 % of its way still to go")
-    scheduled: float = limit(0.8, "share", "the same where the learning rate had decayed to nothing: the schedule was over", "a fall that has hardly slowed although the learning rate went to zero")
-    decayed: float = limit(0.1, "share", "last learning rate over the highest one, below which the schedule was over", "cosine and linear schedules end at 0 to 10 %")
+    pace: float = limit(
+        0.5,
+        "share",
+        "pace of the last fifth over the average pace from which on the run was cut short",
+        "an exponential fall has it after 1.5 time constants, with 22 % of its way still to go",
+    )
+    mild: float = limit(
+        0.3, "share", "the same pace from which on it is worth a note", "an exponential fall has it after two time constants"
+    )
+    scheduled: float = limit(
+        0.8,
+        "share",
+        "the same where the learning rate had decayed to nothing: the schedule was over",
+        "a fall that has hardly slowed although the learning rate went to zero",
+    )
+    warming: float = limit(
+        0.15,
+        "share",
+        "the same where the learning rate was still rising at the end: the run ended in its warm-up",
+        "a warm-up is no training yet",
+    )
+    decayed: float = limit(
+        0.1,
+        "share",
+        "last learning rate over the highest one, below which the schedule was over",
+        "cosine and linear schedules end at 0 to 10 %",
+    )
     gain: float = limit(0.05, "share", "fall of the loss as a share of its start that a curve must have made", "less is a slow burn")
 
 
@@ -42,17 +82,40 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     validation, training = val_losses(case), train_losses(case)
     rates = [c for c in scores(case, *EVALUATION) if c.metric in BOUNDED]
     yield from too_short("still-improving", validation or rates or training, limits.points, "loss")
-    judged = [c for c in (validation or rates or training) if finite(c) >= limits.points]
-    if not judged:
+    judged = [c for c in (validation or rates) if finite(c) >= limits.points]
+    if any(_stopped(c) for c in judged):
         return
-    falling = [c for c in judged if c.shape.name in ("still-improving", "warm-up", "noisy-falling") and _pace(c) > limits.pace and _clear(c, limits)]
-    if not falling or 2 * len(falling) <= len(judged):
-        return
-    curve = max(falling, key=_pace)
     schedule = case.one("lr")
-    over = schedule is not None and finite(schedule) >= 3 and schedule.values[last(schedule)] < limits.decayed * np.nanmax(schedule.values)
-    loud = not rewarded(case) and (not over or _pace(curve) > limits.scheduled)
-    yield _hit(curve, schedule if over else None, loud)
+    least = _least(schedule, limits)
+    warming = least == limits.warming
+    falling = [
+        c
+        for c in [*judged, *training]
+        if finite(c) >= limits.points and c.shape.name in GOOD and (_clear(c, limits) or (warming and not _stopped(c)))
+    ]
+    if not falling or 2 * sum(_pace(c) > min(limits.mild, least) for c in judged or training) < len(judged or training):
+        return
+    curve = max(falling, key=lambda c: (c in judged, _pace(c)))
+    if _pace(curve) > min(limits.mild, least):
+        yield _hit(curve, schedule if least != limits.pace else None, _pace(curve) > least and not rewarded(case))
+
+
+def _least(schedule: Curve | None, limits: Thresholds) -> float:
+    """The pace at which the run counts as cut short: higher where the learning rate had decayed, lower where it was still warming up."""
+    if schedule is None or finite(schedule) < limits.points:
+        return limits.pace
+    end, highest = float(schedule.values[last(schedule)]), float(np.nanmax(schedule.values))
+    if end < limits.decayed * highest:
+        return limits.scheduled
+    return limits.warming if end == highest > 2 * float(schedule.values[first(schedule)]) else limits.pace
+
+
+def _stopped(curve: Curve) -> bool:
+    """Whether a curve had its best well before its end."""
+    return (
+        curve.shape.name in ("turn", "divergence", "flat", "plateau", "hockey-stick", "constant")
+        or share_at(curve, index(curve, "at_best")) < 0.8
+    )
 
 
 def _pace(curve: Curve) -> float:
@@ -64,17 +127,31 @@ def _pace(curve: Curve) -> float:
 def _clear(curve: Curve, limits: Thresholds) -> bool:
     """Whether that pace is beyond its own error, and the curve has got anywhere at all."""
     went = number(curve, "gain") > limits.gain * abs(number(curve, "start")) or curve.direction == "up"
-    return number(curve, "late") > 3 * number(curve, "late_error") and went and number(curve, "rise") < 0.1 * number(curve, "drop") + 2 * number(curve, "noise")
+    return (
+        number(curve, "late") > 3 * number(curve, "late_error")
+        and went
+        and number(curve, "rise") < 0.1 * number(curve, "drop") + 2 * number(curve, "noise")
+    )
 
 
 def _hit(curve: Curve, over: Curve | None, loud: bool) -> Hit:
     at = int(0.8 * (len(curve) - 1))
     evidence = [
-        point(curve, last(curve), f"{curve.name} ends at {number(curve, 'end'):.4g}, its best level, at {curve.where(last(curve))}", primary=True),
-        point(curve, at, f"in its last fifth it still moved from {level_at(curve, 0.8):.4g}, at {100 * _pace(curve):.0f} % of its average pace"),
+        point(
+            curve,
+            last(curve),
+            f"{curve.name} ends at {number(curve, 'end'):.4g}, its best level, at {curve.where(last(curve))}",
+            primary=True,
+        ),
+        point(
+            curve,
+            at,
+            f"in its last fifth it still moved from {level_at(curve, 0.8):.4g}, at {100 * _pace(curve):.0f} % of its average pace",
+        ),
     ]
     if over is not None:
-        evidence.append(point(over, last(over), f"{over.name} had come down to {over.values[last(over)]:.3g}: the schedule was over"))
+        stage = "it was still warming up" if over.values[last(over)] == np.nanmax(over.values) else "the schedule was over"
+        evidence.append(point(over, last(over), f"{over.name} is {over.values[last(over)]:.3g} at the end: {stage}"))
     return Hit(evidence, curve.when(last(curve)), "medium" if loud else "low", None if loud else "note")
 
 

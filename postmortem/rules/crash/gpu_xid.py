@@ -1,0 +1,118 @@
+"""The GPU or its link failed
+
+Usual causes, most common first: the link (a card that is not seated well, power, riser, cable, temperature); memory of the card that ECC could not correct; a driver or firmware bug; for Xid 13 and 31 more often a bug in the program.
+
+To tell them apart: the number of the Xid says which. 79 and "fallen off the bus" are the link or power; 48, 63, 64, 92, 94, 95 are memory; 119 and 120 the firmware; 74 NVLink; 13 and 31 the program, unless only one card shows
+them; 43 and 45 only clean up. `nvidia-smi -q -d ECC,ROW_REMAPPER,PAGE_RETIREMENT` and `dcgmi diag -r 3` test the card.
+
+This is not it: corrected single-bit errors, ECC of the host's memory, a card that is only hot or power-capped, a job without a GPU.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from postmortem.model import Event, Onset
+from postmortem.rules.base import Case, Hit, limit, quote
+from postmortem.rules.crash._examples import first_words, last_words, raised
+from postmortem.rules.crash._xid import RANK, XIDS, Xid
+from postmortem.rules.examples import Example
+
+severity = "error"
+explains = (
+    "illegal-memory-access",
+    "node-failure",
+    "nccl-error",
+    "nccl-timeout",
+    "cuda-unavailable",
+    "segfault",
+    "python-exception",
+    "dataloader-worker-died",
+    "interrupted",
+    "hang",
+)
+fix = (
+    "Drain the node, note the card's serial number (`nvidia-smi -q`), test it (`dcgmi diag -r 3`), reset it or have it replaced; resume on another node.",
+)
+prevention = ("Let a health check in the job's prologue look at `dmesg | grep -e Xid -e AER`, ECC counters and `nvidia-smi`, and refuse a sick node.",)
+says = "|".join((
+    r"NVRM: Xid",
+    r"\bXid \(PCI:",
+    r"[Ff]allen off the bus",
+    r"GPU is lost",
+    r"Unable to determine the device handle for",
+    r"uncorrectable (?:ECC|NVLink) error (?:was )?(?:encountered|detected)",
+    r"(?:CUDA_ERROR_|cudaError)(?:ECC_?UNCORRECTABLE|ECCUncorrectable|NVLINK_UNCORRECTABLE|HARDWARE_STACK_ERROR|HardwareStackError)",
+    r"CUDA error: hardware stack error",
+    r"GPU requires (?:a )?reset|Reset Required|GPU reset required",
+    r"NVRM: .{0,80}RmInitAdapter failed",
+    r"NVRM: .{0,80}probe routine failed",
+    r"nvidia-nvswitch\d*: SXid",
+    r"amdgpu .{0,120}(?:GPU reset begin|GPU reset\(\d+\) failed|ring \S+ timeout|uncorrectable hardware error)",
+    r"PCIe Bus Error: severity=",
+    r"\bAER: (?:Multiple )?(?:Corrected|Uncorrected|Uncorrectable)",
+))  # fmt: skip
+
+NUMBER = re.compile(r"Xid(?: \([^)]*\))?:? ?\(?(\d{1,3})\b(?!:)")
+PCIE = re.compile(r"PCIe Bus Error: severity=(\w+)|\bAER: (?:Multiple )?(\w+)")
+OTHER = Xid("driver", "an error that the driver reported under this number", "Look the number up in NVIDIA's table of Xid errors.")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    storm: float = limit(10, "lines", "so many corrected PCIe errors are a sick link; a few are noise", "a healthy link shows none or a handful between two boots")
+
+
+def examine(event: Event) -> Hit | None:
+    if NUMBER.search(event.text) or PCIE.search(event.text):
+        return None  # told by `check`, which sees all of them together
+    return Hit([quote(event, primary=True)], Onset(time=event.time))
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    final = [event for event in case.kind("hardware", "log", "exception") if event.fate == "fatal"]
+    yield from _xids(final)
+    storm = [event for event in final if PCIE.search(event.text)]
+    fatal = [event for event in storm if "Corrected" not in event.text]
+    if len(storm) >= limits.storm or fatal:
+        first = (fatal or storm)[0]
+        said = f"The PCIe link of a device reported errors in {len(storm)} lines: a card that is not seated well, a riser, a cable, or power."
+        yield Hit([quote(first, primary=True), quote(storm[-1])], Onset(time=first.time), "medium", severity="error" if fatal else "warning", cause=said)
+
+
+def _xids(events: list[Event]) -> Iterator[Hit]:
+    """One hit for the most telling Xid; the others stand beside it as evidence."""
+    told = [(int(found[1]), event) for event in events if (found := NUMBER.search(event.text))]
+    if not told:
+        return
+    number, event = min(told, key=lambda pair: RANK.index(XIDS.get(pair[0], OTHER).origin))
+    xid = XIDS.get(number, OTHER)
+    others = list({other: more for other, more in reversed(told) if other != number}.values())[:3]
+    yield Hit(
+        [quote(event, primary=True), *(quote(more) for more in others)],
+        Onset(time=event.time),
+        severity="warning" if xid.origin in ("program", "echo") else "error",
+        title=f"The GPU driver reported Xid {number}: {xid.means}",
+        cause=f"Xid {number} means {xid.means}.",
+        fix=(xid.do,),
+    )
+
+
+def _kernel(*lines: str, note: str = "") -> Example:
+    return first_words("\n".join(f"[{5000 + i}.{100000 + i}] {line}" for i, line in enumerate(lines)), note, name="dmesg.log")
+
+
+AER = "pcieport 0000:80:01.1: AER: Corrected error received: 0000:81:00.0"
+fires_on = [
+    _kernel("NVRM: Xid (PCI:0000:41:00): 79, pid=20117, GPU has fallen off the bus.", note="Xid 79"),
+    _kernel("NVRM: Xid (PCI:0000:c4:00): 94, pid=7710, name=python, Contained: SM (0x1). RST: No, D-RST: No", note="Xid 94"),
+    _kernel("NVRM: Xid (PCI:0000:41:00): 31, pid=120, name=python, Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS", note="Xid 31"),
+    raised("RuntimeError: CUDA error: uncorrectable ECC error encountered", "PyTorch"),
+    last_words("Unable to determine the device handle for GPU 0000:41:00.0: GPU is lost.  Reboot the system to recover this GPU", "nvidia-smi"),
+    _kernel(*[AER] * 14, note="a storm of corrected PCIe errors"),
+]
+quiet_on = [
+    _kernel("NVRM: loading NVIDIA UNIX x86_64 Kernel Module  535.104.05", "usb 1-4: new high-speed USB device", note="a driver that loads"),
+    _kernel(AER, note="one corrected PCIe error"),
+    last_words("volatile uncorrectable ECC errors: 0, fallback: none", "a counter at zero"),
+]

@@ -1,0 +1,132 @@
+"""The run was stopped before its planned end
+
+Usual causes, most common first: its owner stopped it (Ctrl-C, `kill`, `scancel`, `bkill`); another process of the same job failed, and the launcher ended the rest; the terminal or notebook it was started from was closed;
+the machine went down.
+
+To tell them apart: KeyboardInterrupt and "killed by owner" are a person. SIGTERM comes from a person, a launcher or a scheduler: look at the other ranks and at the scheduler's mail. A log that simply stops says nothing: look at the machine.
+
+This is not it: a run that early stopping ended, a run that reached its last epoch, a time limit, preemption, the kill by the kernel's memory guard.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from postmortem.model import Curve, Event, Onset, Setting
+from postmortem.rules.base import Case, Hit, configured, limit, point, quote
+from postmortem.rules.crash._examples import first_words, last_words, raised
+from postmortem.rules.crash._told import final, told
+from postmortem.rules.examples import files
+
+severity = "warning"
+explains = ("dataloader-worker-died", "still-improving")
+yields_to = ("time-limit", "preempted", "node-failure")
+fix = (
+    "If it was on purpose, nothing: read the curves up to there. Else resume from the last checkpoint.",
+    "Start long runs under a scheduler, `tmux` or `nohup`, so that a closed terminal does not end them.",
+)
+prevention = ("Save on SIGTERM and SIGINT, and write one last line that says why the run ended.",)
+says = "|".join((
+    r"(?<!except )\bKeyboardInterrupt(?::|\s*$)",
+    r"^SIG(?:TERM|INT|HUP): ",
+    r"Detected KeyboardInterrupt, attempting graceful shutdown",
+    r"SIG(?:TERM|INT|HUP): ?\*?\*?\*? ?SIG(?:TERM|INT|HUP) \(@",
+    r"\*\*\* SIG(?:TERM|INT|HUP) \(@",
+    r"Signal (?:15|2|1) \(SIG(?:TERM|INT|HUP)\) received by PID",
+    r"SignalException: Process \d+ got signal: (?:15|2|1)\b",
+    r"SIGTERMException\b",
+    r"[Rr]eceived SIG(?:TERM|INT|HUP)\b",
+    r"TERM_OWNER\b|job killed by owner",
+    r"TERM_(?:REQUEUE_OWNER|EXTERNAL_SIGNAL)\b",
+    r"CANCELLED AT [\dT:-]+ \*\*\*",
+    r"[Ss]tate: CANCELLED\b|^\d+(?:\.\w+)?\s.{0,200}\sCANCELLED(?: by \d+)?\s",
+    r"killed by signal: (?:Terminated|Interrupt|Hangup)",
+    r"^\S*: line \d+:\s+\d+ (?:Terminated|Hangup|Interrupt|Quit)\b",
+    r"[Tt]raining (?:was )?(?:interrupted|aborted|stopped|cancelled) by (?:the )?(?:user|owner|signal|SIG\w+|Ctrl-?C)",
+    r"Optimization stopped early\.",
+    r"^\^C",
+    r"Experiment (?:has been |was )?(?:interrupted|aborted)!?$",
+))  # fmt: skip
+
+ENDED = {"INTERRUPTED", "KILLED", "CANCELLED", "CANCELED"}  # status words of trackers
+BY_SIGNAL = {129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM"}  # exit codes that a shell reports for these signals
+PLANNED_EPOCHS = ("num_train_epochs", "max_epochs", "max_epoch", "n_epochs", "num_epochs", "nb_epochs", "total_epochs", "train_epochs", "epochs", "epoch_num")
+PLANNED_STEPS = ("max_steps", "max_iters", "max_iter", "total_steps", "num_train_steps", "train_steps", "total_timesteps", "t_max", "max_update", "num_iterations")
+PATIENCE = ("patience", "early_stopping_patience", "es_patience", "early_stop", "early_stopping", "stop_patience", "early_stop_patience")
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    share: float = limit(0.9, "share of the plan", "a run that did less of its plan than this was cut short", "loggers that write every tenth part still pass")
+    rows: float = limit(3, "rows", "so many rows must be missing, at the rhythm of the log", "the last row or two are often not written")
+
+
+def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    yield from told(case, "interrupted", "cancelled", "terminated")
+    for event in final(case):
+        if event.data.get("status") in ENDED or _code(event) in BY_SIGNAL:
+            yield Hit([quote(event, primary=True)], Onset(time=event.time))
+    if case.ending.status != "finished" and not any(e.fate == "fatal" for e in case.kind("exception")):
+        yield from _short(case, limits)
+
+
+def _code(event: Event) -> int:
+    code = event.data.get("exit_code")
+    return int(str(code)) if str(code).isdigit() else 0
+
+
+def _short(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    """A plan in the configuration, and curves that end well before it."""
+    for names, axis in ((PLANNED_EPOCHS, "epoch"), (PLANNED_STEPS, "step")):
+        plan, planned = case.setting(*names), case.number(*names)
+        if plan is None or planned is None or planned <= 1:
+            continue
+        told = [(last, curve) for curve in case.curves if not curve.metric.startswith("gpu_") and (last := _last(curve, axis))]
+        if not told:
+            return
+        (done, rhythm), curve = max(told, key=lambda pair: pair[0][0])
+        if done < limits.share * planned and planned - done >= limits.rows * rhythm and not _may_stop_early(case, done, axis):
+            yield _hit(plan, planned, curve, done, axis)
+        return
+
+
+def _last(curve: Curve, axis: str) -> tuple[float, float] | None:
+    """The last epoch (or step) of a curve and how many lie between two of its rows; None where it tells none."""
+    values = [curve.epoch(i) if axis == "epoch" else curve.step(i) for i in range(max(0, len(curve) - 50), len(curve))]
+    known = [float(v) for v in values if v is not None]
+    if len(known) < 2:
+        return None
+    return max(known), max(1.0, (max(known) - min(known)) / (len(known) - 1))
+
+
+def _may_stop_early(case: Case, done: float, axis: str) -> bool:
+    """Whether the configuration speaks of early stopping, and long enough for its patience was trained."""
+    setting = case.setting(*PATIENCE)
+    if setting is None or setting.value in (None, False, 0, "", "False", "None", "none"):
+        return False
+    patience = case.number(*PATIENCE)
+    return axis == "step" or patience is None or done >= patience
+
+
+def _hit(plan: Setting, planned: float, curve: Curve, done: float, axis: str) -> Hit:
+    text = f"the last row is of {axis} {done:g}; {planned:g} were configured"
+    said = f"The log ends after {done / planned:.0%} of what was configured, and no line says why: it was stopped from outside, or the machine went down."
+    return Hit([point(curve, -1, text, primary=True), configured(plan)], curve.when(-1), "medium", cause=said)
+
+
+SACRED = '{"status": "INTERRUPTED", "start_time": "2021-05-05T08:00:00.000000", "stop_time": "2021-05-05T09:10:00.000000", "experiment": {"name": "maze"}}'
+ROWS = "epoch,train_loss\n" + "".join(f"{i},{2.0 / (1 + i):.4f}\n" for i in range(1, 9))
+FORTY = "epoch,train_loss\n" + "".join(f"{i},{2.0 / (1 + i):.4f}\n" for i in range(1, 41))
+fires_on = [
+    raised("KeyboardInterrupt", "Ctrl-C", code="time.sleep(1)"),
+    last_words("*** Aborted at 1650987001 (unix time) try \"date -d @1650987001\" if you are using GNU date ***\nPC: @     0x7f88 (unknown)\n*** SIGTERM (@0x3e80000217f) received by PID 7120 (TID 0x7f8801) from PID 8575; stack trace: ***", "a dump after SIGTERM"),
+    last_words("TERM_OWNER: job killed by owner.\nExited with exit code 143.", "LSF"),
+    last_words("slurmstepd: error: *** JOB 61200 ON gpu2 CANCELLED AT 2022-09-14T17:40:12 ***", "SLURM"),
+    last_words("RuntimeError: DataLoader worker (pid 9011) is killed by signal: Terminated.", "a worker that got SIGTERM"),
+    files("40 epochs of a plan, 8 done", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\n"),
+]
+quiet_on = [
+    first_words("except KeyboardInterrupt:\n    save_checkpoint()\n# press Ctrl-C to stop", "source code"),
+    files("the plan is done", metrics__csv=FORTY, config__yaml="lr: 0.1\nepochs: 40\n"),
+    files("early stopping with a patience of 5", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\npatience: 5\n"),
+    last_words("handlers installed for SIGTERM, SIGINT and SIGUSR1", "a setting"),
+]

@@ -1,0 +1,79 @@
+"""The program ended with an exception
+
+Usual causes, most common first: a change in the code that was not run to its end before (a wrong name, attribute or argument); a version of a library that behaves differently; a value that is missing (None, an empty list, a key)
+only in some batch or at the end of an epoch.
+
+To tell them apart: TypeError, NameError and AttributeError in the first minute are the code; the same after hours is a branch that only evaluation or saving takes; KeyError, IndexError and ZeroDivisionError are the data.
+
+This is not it: tracebacks that are only logged as warnings, exceptions that the training outlived, the other ranks' echo (ChildFailedError).
+"""
+
+import re
+from collections.abc import Iterator
+
+from postmortem.model import Event, Onset
+from postmortem.rules.base import Case, Hit, claim, quote
+from postmortem.rules.crash._examples import last_words, raised
+
+severity = "error"
+explains = ("nccl-error", "nccl-timeout", "dataloader-worker-died", "interrupted", "hang")
+yields_to = ("*",)
+fix = (
+    "Go to the last frame of your own code in the traceback; run that branch alone, on one small batch, until it passes.",
+    "If it came from a library after an update: install the versions the code was written for, and pin them.",
+)
+prevention = ("Before a long run do a rehearsal: two steps, one evaluation, one saving, one resuming, with the real configuration.",)
+says = "|".join((
+    r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Expired|Timeout)\b(?:\(\w[\w. ]*\))?(?::|\s*$)",
+    r"^(?:[A-Za-z_]\w*\.)*(?:StopIteration|StopAsyncIteration|GeneratorExit|BdbQuit|RecursionError|ScannerError)\b",
+    r"^traceback without its last line",
+    r"^Lua error: |\S+\.lua:\d+: .{0,120}(?:attempt to|bad argument|invalid arguments)",
+))  # fmt: skip
+
+# What often stands behind a kind of exception; the first that matches is told.
+HINTS = (
+    (re.compile(r"ChildFailedError"), "A worker of the launcher failed; its own error stands further up or in another rank's log."),
+    (re.compile(r"unexpected keyword argument|positional arguments? but|missing \d+ required"), "A function was called with arguments it does not take: caller and callee are of different versions."),
+    (re.compile(r"^(?:\w+\.)*(?:NameError|UnboundLocalError)"), "A name was used that was never set on this path of the code."),
+    (re.compile(r"'NoneType' object"), "Something is None where a value was expected: a function without a return, a lookup that found nothing, a setting left out."),
+    (re.compile(r"^(?:\w+\.)*AttributeError: module '"), "A name is gone from a library: its version is newer (or older) than the code expects."),
+    (re.compile(r"^(?:\w+\.)*AttributeError"), "An attribute was used that the object does not have: another version, or another type than expected."),
+    (re.compile(r"^(?:\w+\.)*KeyError"), "A key is not there: a field that the data or the configuration does not have."),
+    (re.compile(r"^(?:\w+\.)*IndexError"), "An index is beyond the end: an empty list, or a count that is off by one."),
+    (re.compile(r"^(?:\w+\.)*ZeroDivisionError"), "A count was zero: an empty loader, or an epoch shorter than a logging interval."),
+    (re.compile(r"^(?:\w+\.)*RecursionError"), "A function called itself without end."),
+    (re.compile(r"CU(?:DNN|BLAS)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"), "A CUDA library failed: most often memory was short, else an earlier kernel had failed or versions do not fit."),
+)  # fmt: skip
+QUIET = {"Empty", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "ChildFailedError"}  # said when something else ended the run
+
+
+def examine(event: Event) -> Hit | None:
+    said = next((words for pattern, words in HINTS if pattern.search(event.text)), "")
+    frame = str(event.data.get("frame") or "")
+    evidence = [quote(event, primary=True)]
+    if frame:
+        evidence.append(quote(event, text=f"raised at {frame}"))
+    return Hit(evidence, Onset(time=event.time), "medium" if "ChildFailedError" in event.text else "high", cause=said)
+
+
+def check(case: Case) -> Iterator[Hit]:
+    """Exceptions whose name does not end like one, and which no other rule reads."""
+    for event in case.kind("exception"):
+        name = str(event.data.get("type", "")).rsplit(".", 1)[-1]
+        if event.fate == "fatal" and name not in QUIET and not claim([event]):
+            yield Hit([quote(event, primary=True)], Onset(time=event.time), "medium")
+            return
+
+
+fires_on = [
+    raised("TypeError: fit() got an unexpected keyword argument 'warmup'", "a wrong argument", code="fit(model, warmup=3)"),
+    raised("KeyError: 'attention_mask'", "a missing key", code="mask = batch['attention_mask']"),
+    raised("NameError: name 'lr_schedular' is not defined", "a typo", code="lr_schedular.step()"),
+    last_words("/opt/torch/install/bin/luajit: train.lua:88: attempt to index local 'opt' (a nil value)\nstack traceback:\n\ttrain.lua:88: in main chunk", "Torch7"),
+    raised("mypkg.errors.StateFailure: the sampler has no state", "an exception of one's own"),
+]
+quiet_on = [
+    last_words("error rate 0.12, exception list: none, failure_policy=ignore", "words in a log line"),
+    last_words("validation Error: 0.1932", "a metric called error"),
+    raised("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB.", "a known fault with a rule of its own"),
+]

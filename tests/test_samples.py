@@ -1,0 +1,128 @@
+"""Evaluation outputs: what counts as a sample, what each event holds, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from postmortem.model import Reading
+from postmortem.parsers import samples
+from postmortem.parsers.base import HEAD_BYTES, LIKELY, NO, Request, SourceFile
+
+
+def source(folder: Path, name: str, content: str | bytes) -> SourceFile:
+    data = content.encode() if isinstance(content, str) else content
+    path = folder / name
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    return SourceFile(path, name, len(data), data[:HEAD_BYTES])
+
+
+@pytest.fixture
+def read(tmp_path):
+    def _read(name: str, content: str | bytes) -> Reading:
+        file = source(tmp_path, name, content)
+        assert samples.claims(file) > LIKELY
+        return samples.read(file, Request())
+
+    return _read
+
+
+def test_prompts_answers_and_judgements(read):
+    rows = [
+        {"id": "q1", "question": "Why?", "model_answer": "Because.", "judgements": {"aligned": "50", "coherent": 90, "category": "none"}}
+    ]
+    (event,) = read("judged.jsonl", "".join(json.dumps(row) + "\n" for row in rows)).events
+    assert (event.kind, event.line, event.text) == ("sample", 1, "Why? -> Because.")
+    assert event.data == {"prompt": "Why?", "response": "Because.", "id": "q1", "aligned": 50.0, "coherent": 90.0, "category": "none"}
+
+
+def test_csv_and_json_lists_know_their_lines(read):
+    reading = read("report.csv", 'question,answer,score\n"a\nb",yes,0.5\nc,"d, e",1\n')
+    assert [(e.line, e.data["response"], e.data["score"]) for e in reading.events] == [(2, "yes", 0.5), (4, "d, e", 1.0)]
+    text = json.dumps([{"prompt": "a", "output": "b", "is_harmful": True}, {"prompt": "c", "output": "d", "is_harmful": False}], indent=1)
+    assert [(e.line, e.data["is_harmful"]) for e in read("outputs.json", text).events] == [(2, True), (7, False)]
+    wrapped = json.dumps({"meta": {"model": "m"}, "samples": [{"prompt": "a", "response": "b", "score": 1}]})
+    assert read("eval.json", wrapped).events[0].data["score"] == 1.0
+
+
+def test_lm_eval_results_and_samples(read):
+    (event,) = read("results.json", '{"results": {"arc": {"acc,none": 0.25, "alias": "arc"}}, "versions": {"arc": 1}, "config": {}}').events
+    assert event.data == {"task": "arc", "acc,none": 0.25}
+    row = {
+        "doc_id": 0,
+        "doc": {"question": "2+2?"},
+        "target": "4",
+        "arguments": [["Q: 2+2?"]],
+        "resps": [["5"]],
+        "filtered_resps": ["5"],
+        "exact_match": 0.0,
+    }
+    (event,) = read("samples_math.jsonl", json.dumps(row) + "\n").events
+    assert event.data["prompt"] == "2+2?" and event.data["response"] == "5" and event.data["exact_match"] == 0.0
+
+
+def test_request_logs(read):
+    row = {"timestamp": "2024-01-01T00:00:00Z", "status": 500, "error": "timed out", "latency_ms": 30000}
+    (event,) = read("requests.jsonl", json.dumps(row) + "\n").events
+    assert event.time == 1_704_067_200_000_000 and event.data["status"] == 500.0 and event.data["error"] == "timed out"
+
+
+def test_chat_messages_and_long_texts_are_cut(read):
+    row = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}], "completion": "x" * 100_000, "score": 1}
+    (event,) = read("outputs.jsonl", json.dumps(row) + "\n").events
+    assert event.data["prompt"] == "hi" and len(str(event.data["response"])) <= samples.LONGEST_TEXT and len(event.text) < 500
+
+
+def test_many_samples_are_capped_with_a_note(read, monkeypatch):
+    monkeypatch.setattr(samples, "MOST_SAMPLES", 10)
+    reading = read("answers.jsonl", "".join(json.dumps({"prompt": f"p{k}", "response": "r", "score": k}) + "\n" for k in range(25)))
+    assert len(reading.events) == 10 and "first 10 of 25" in reading.notes[0]
+
+
+def test_broken_lines_are_counted(read):
+    reading = read("answers.jsonl", '{"prompt": "a", "response": "b"}\n{"prompt": "a", "resp\n{"x": 1}\n{"prompt": "c", "response": "d"}\n')
+    assert len(reading.events) == 2 and reading.rejected == 2 and "line 2" in reading.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.jsonl", '{"instruction": "a", "input": "b", "output": "c"}\n'),
+        ("metrics.jsonl", '{"step": 1, "loss": 0.5, "output": 3}\n'),
+        ("log.jsonl", '{"timestamp": 1.7e9, "step": 1, "loss": 0.5}\n'),
+        ("config.json", '{"model": "m", "status": "ok", "input": "x", "output": 4}'),
+        ("metrics.csv", "step,loss\n1,0.5\n"),
+        ("a.bin", b"\x00\x01\x02"),
+        ("a.json", ""),
+    ],
+)
+def test_leaves_alone_what_is_no_output(tmp_path, name, text):
+    assert samples.claims(source(tmp_path, name, text)) == NO
+
+
+PIECES = (b'"', b",", b"\n", b"{", b"}", b"[", b"]", b":", b"nan", b"9" * 400, b"\xff", b"\x00", b"\\ud800", b"null")
+SAMPLES = {
+    "a_answers.jsonl": b'{"prompt":"a","response":"b","judgements":{"aligned":"50"},"score":1}\n{"prompt":["x",{"content":"y"}],"response":null}\n',
+    "results.json": b'{"results":{"arc":{"acc,none":0.5,"alias":"arc"}},"versions":{"arc":1},"config":{}}',
+    "judged.csv": b'id,question,model_answer,aligned\n1,"a\nb",yes,50\n2,c,"d,e",70\n',
+}
+
+
+def test_mutated_outputs_never_raise(tmp_path):
+    rng = random.Random(14)
+    names = list(SAMPLES)
+    for number in range(2_500):
+        name = names[number % len(names)]
+        data = bytearray(SAMPLES[name])
+        for _ in range(rng.choice((1, 2, 4))):
+            at = rng.randrange(len(data) + 1)
+            data[at : at + rng.randrange(4)] = rng.choice(PIECES)
+        file = source(tmp_path, name, bytes(data))
+        samples.claims(file)
+        for event in samples.read(file, Request()).events:
+            event.text.encode()
+            assert event.line is not None and event.line > 0
