@@ -3,7 +3,8 @@
     python benchmarks/tfevents.py [--events 1000000] [--repeat 3] [--keep DIR]
 
 Every reader is a process of its own, from its start to having all scalars (ours: as the unified Polars frame), and gives the number
-of scalars it found. Printed are CPU seconds, wall seconds and peak memory of the best of the repeats, then CPU and wall as multiples of ours.
+of scalars it found. Printed are CPU seconds, wall seconds and peak memory of the best of the repeats, then CPU and wall time as
+multiples of ours.
 
 torch      20 tags, one simple_value an event (torch.utils.tensorboard)
 tf2        20 tags, one tensor an event with the plugin's metadata (tf.summary.scalar)
@@ -145,7 +146,7 @@ def accumulator(path: Path) -> int:
 
 
 def rustboard(path: Path) -> int:
-    """TensorBoard's data server in Rust, asked through TensorBoard's own client: compare the wall time, its CPU time stays with the server."""
+    """TensorBoard's data server in Rust, asked through its own client: compare the wall time, the server's CPU time is not in it."""
     from tensorboard.context import RequestContext
     from tensorboard.data import server_ingester
     from tensorboard.util import grpc_util

@@ -58,22 +58,39 @@ def split(readings: Sequence[Reading]) -> Attempts:
 
 
 def _starts(reading: Reading) -> list[int]:
-    """First lines of the second, third ... attempt of a file."""
-    turns = _turns(reading.blocks)
-    busy = sorted(
-        [int(line) for block in reading.blocks if block.lines is not None for line in (block.lines[:1], block.lines[-1:]) for line in line]
-        + [event.line or 0 for event in reading.events if event.kind == "exception" and event.data.get("level") != "warning"]
-    )
-    closings = [e.line or 0 for e in reading.events if e.kind == "scheduler" and e.data.get("job_end")]
-    banners = [e.line or 0 for e in reading.events if e.kind == "lifecycle" and e.data.get("what") == "start" and e.data.get("job_start")]
+    """First lines of the second, third ... attempt of a file: where something was tried before the line and is tried after it.
+
+    Only a log tells things in the order in which they happened; in a JSON document the lines say nothing about time.
+    """
+    if not reading.format.startswith("text"):
+        return _turns(reading.blocks)
+    errors = [e.line or 0 for e in reading.events if e.kind == "exception" and e.data.get("level") != "warning"]
+    busy = np.array(sorted(errors + [line for block in reading.blocks if _is_training(block) for line in _first_and_last(block)]))
+    closings = {(e.line or 0) + 1 for e in reading.events if e.data.get("job_end")}
+    banners = {e.line or 0 for e in reading.events if e.kind == "lifecycle" and e.data.get("what") == "start"}
+    ended = sorted(errors + [line - 1 for line in closings])
+    # a banner is a new start only after an end: many programs print several lines that sound like one
+    banners = {line for line in banners if any(previous < line for previous in ended)}
     starts: list[int] = []
-    previous = 0
-    for line in sorted(set(turns) | {b + 0 for b in banners} | {c + 1 for c in closings}):
-        # a boundary counts only where something happened before it and something happens after it
-        if any(previous <= b < line for b in busy) and any(b >= line for b in busy):
+    for line in sorted({*_turns(reading.blocks), *banners, *closings}):
+        since = starts[-1] if starts else 0
+        tried = bool(((busy >= since) & (busy < line)).any())
+        if not tried and starts and line in closings:
+            starts[-1] = line  # a job report closes in several lines; the next attempt begins after the last of them
+        elif tried and (line in banners or bool((busy >= line).any())):
             starts.append(line)
-            previous = line
     return starts
+
+
+def _is_training(block: Block) -> bool:
+    """Whether a block tells of training and not of a job report ("CPU time : 8.79 sec")."""
+    return block.lines is not None and (
+        block.steps is not None or block.epochs is not None or vocabulary.lookup(block.raw_name, block.split).kind in ("loss", "score")
+    )
+
+
+def _first_and_last(block: Block) -> list[int]:
+    return [int(block.lines[0]), int(block.lines[-1])] if block.lines is not None and len(block.lines) else []
 
 
 def _turns(blocks: Sequence[Block]) -> list[int]:
@@ -153,6 +170,7 @@ def _judged(reading: Reading, starts: Sequence[int]) -> list[Event]:
     job_ok = [e.line or 0 for e in reading.events if e.data.get("what") == "finish" and e.data.get("job_end")]
     finishes = [e.line or 0 for e in reading.events if e.data.get("what") == "finish" and not e.data.get("job_end")]
     judged = []
+    outlived: set[str] = set()
     for event, segment in zip(reading.events, segments, strict=True):
         line = event.line or 0
         if event.data.get("level") == "warning":
@@ -163,8 +181,11 @@ def _judged(reading: Reading, starts: Sequence[int]) -> list[Event]:
             any(line < f for f in job_ok)
             or any(line < f and (event.kind != "exception" or f - line > HOOK_LINES) for f in finishes)
             or _went_on(reading.blocks, line)
+            or event.text in outlived  # what it outlived before did not end it the last time either
         ):
             fate = "survived"
+            if event.kind == "exception":
+                outlived.add(event.text)
         else:
             fate = "fatal"
         judged.append(dataclasses.replace(event, segment=int(segment), fate=fate))

@@ -236,6 +236,13 @@ def test_the_fast_and_the_plain_way_read_the_same(tmp_path, monkeypatch):
             np.testing.assert_array_equal(one.lines, other.lines)
 
 
+@pytest.mark.parametrize("header", ["step,loss", "  step,   loss"])
+def test_a_second_header_deep_in_a_large_file_is_found(tmp_path, header):
+    text = f"{header}\n" + "".join(f"{k},0.5\n" for k in range(20_000)) + f"{header}\n" + "".join(f"{k},0.25\n" for k in range(9))
+    reading = delimited.read(source(tmp_path, "m.csv", text), Request())
+    assert len(block(reading, "loss").values) == 20_009 and reading.rejected == 0 and "2 header lines" in reading.notes[0]
+
+
 def test_block_borders_change_nothing(tmp_path):
     from postmortem.parsers import _textblocks
 

@@ -124,7 +124,7 @@ def test_machine_formats_stay_readable(text: str) -> None:
 
 
 def test_large_findings_stay_below_the_limits() -> None:
-    findings = [finding(f"rule-{i}", "RuntimeError: " + "x" * 20000, severity="warning") for i in range(200)]
+    findings = [finding(f"rule-{i}", "RuntimeError: " + "x" * 20000, severity="warning") for i in range(60)]
     summary = reports.render(diagnosis(*findings), "markdown").encode()
     assert len(summary) <= 1_000_000
     assert len(json.loads(reports.render(diagnosis(*findings[:3]), "json"))["findings"][0]["evidence"][0]["text"]) < 2200
@@ -280,6 +280,12 @@ def test_a_line_that_does_not_hold_the_proof_is_never_shown(tmp_path: Path) -> N
 )
 def test_a_number_is_proof_if_the_line_holds_it(line: str, value: float, fits: bool) -> None:
     assert context.holds(line, Evidence("the loss", Origin("a.csv", 1), "loss", 12, value)) == fits
+
+
+def test_words_of_ours_find_the_frame_they_name() -> None:
+    said = Evidence("raised at model.py:23 in forward", Origin("train.log", 1))
+    assert context.holds('  File "/home/ann/model.py", line 23, in forward', said)
+    assert not context.holds("  return x", said)
 
 
 def test_carriage_returns_count_as_lines_where_the_parser_counted_them(tmp_path: Path) -> None:

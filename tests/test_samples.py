@@ -106,7 +106,7 @@ def test_leaves_alone_what_is_no_output(tmp_path, name, text):
 
 PIECES = (b'"', b",", b"\n", b"{", b"}", b"[", b"]", b":", b"nan", b"9" * 400, b"\xff", b"\x00", b"\\ud800", b"null")
 SAMPLES = {
-    "a_answers.jsonl": b'{"prompt":"a","response":"b","judgements":{"aligned":"50"},"score":1}\n{"prompt":["x",{"content":"y"}],"response":null}\n',
+    "a_answers.jsonl": b'{"prompt":"a","response":"b","judgements":{"aligned":"50"},"score":1}\n{"prompt":["x"],"response":null}\n',
     "results.json": b'{"results":{"arc":{"acc,none":0.5,"alias":"arc"}},"versions":{"arc":1},"config":{}}',
     "judged.csv": b'id,question,model_answer,aligned\n1,"a\nb",yes,50\n2,c,"d,e",70\n',
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from postmortem.model import Curve
 
@@ -19,9 +21,10 @@ def describe_all(curves: Sequence[Curve]) -> None:
     from postmortem.curves.segments import segment_all
     from postmortem.curves.shapes import shape_of
 
-    segment_all(curves)
-    for curve in curves:
-        curve.shape = shape_of(curve)
+    with np.errstate(all="ignore"):  # logs hold numbers near the end of the float range; sums of them may overflow, and that is no news
+        segment_all(curves)
+        for curve in curves:
+            curve.shape = shape_of(curve)
 
 
 __all__ = ["describe", "describe_all"]

@@ -33,7 +33,7 @@ REACH = 3  # a break is judged on a window that reaches at most this many times 
 LEVEL_PENALTY = 3.0  # the same for `levels`; 3 ln n is the usual choice between BIC (2 parameters) and a quiet result
 NOISE_FLOOR = 0.004  # least noise assumed, as a share of the curve's spread: a bend smaller than this is no event
 CLAMP = 4.0  # noise widths beyond which a lone point is drawn back to its neighbours before lines are fitted
-BATCH = 256  # curves in one dynamic programme: bounds its memory
+BATCH = 256  # curves in one dynamic programme: bounds its memory (six tables of BATCH * MAX_BUCKETS float64, 3 MB)
 MAD_TO_SIGMA = 1.4826  # median absolute deviation of a normal distribution -> its standard deviation
 
 
@@ -120,7 +120,8 @@ def _partition(curves: Sequence[np.ndarray]) -> list[list[int]]:
     """Optimal piecewise-linear partition of each curve, already in units of its noise.
 
     cost(s, t) is the residual sum of squares of the least-squares line over points s..t-1; best[t] = min over s of
-    best[s] + cost(s, t) + penalty. Curves are padded to one length: best[t] never looks beyond t, so padding changes nothing.
+    best[s] + cost(s, t) + penalty. The sum of squares in it is the same whatever the partition, so `ahead` is best without it.
+    Curves are padded to one length: ahead[t] never looks beyond t, so padding changes nothing.
     """
     sizes = [len(curve) for curve in curves]
     longest = max(sizes, default=0)
@@ -131,9 +132,9 @@ def _partition(curves: Sequence[np.ndarray]) -> list[list[int]]:
         row[: len(curve)] = curve
     penalty = SLOPE_PENALTY * np.log(np.maximum(sizes, 2))
     zero = np.zeros((len(curves), 1))
-    sums, squares, products = (np.hstack([zero, np.cumsum(column, axis=1)]) for column in (table, table**2, table * np.arange(longest)))
-    best = np.full((len(curves), longest + 1), np.inf)
-    best[:, 0] = -penalty
+    sums, products = (np.hstack([zero, np.cumsum(column, axis=1)]) for column in (table, table * np.arange(longest)))
+    ahead = np.full((len(curves), longest + 1), np.inf)
+    ahead[:, 0] = -penalty
     previous = np.zeros((len(curves), longest + 1), np.int64)
     rows = np.arange(len(curves))
     for t in range(MIN_SEGMENT, longest + 1):
@@ -141,11 +142,16 @@ def _partition(curves: Sequence[np.ndarray]) -> list[list[int]]:
         s = np.arange(stop)
         n = (t - s).astype(np.float64)
         total = sums[:, t : t + 1] - sums[:, :stop]
-        slope = products[:, t : t + 1] - products[:, :stop] - (s + t - 1) / 2 * total
-        cost = squares[:, t : t + 1] - squares[:, :stop] - total * total / n - slope * slope / (n * (n * n - 1) / 12)
-        tries = best[:, :stop] + cost
+        slope = products[:, t : t + 1] - products[:, :stop]
+        slope -= (s + t - 1) / 2 * total
+        slope *= slope
+        slope *= 12 / (n * (n * n - 1))
+        total *= total
+        total *= 1 / n
+        total += slope
+        tries = np.subtract(ahead[:, :stop], total, out=total)
         previous[:, t] = tries.argmin(axis=1)
-        best[:, t] = tries[rows, previous[:, t]] + penalty
+        ahead[:, t] = tries[rows, previous[:, t]] + penalty
     return [_trace(before, size) for before, size in zip(previous, sizes, strict=True)]
 
 

@@ -133,9 +133,35 @@ def look(values: np.ndarray, direction: Literal["down", "up"] | None) -> Look | 
     peak, at_peak, usual = _peak(y, high, trend)
     tail, gap = _gaps(finite)
     return Look(
-        reduced, y, trend, sign, n, tail, gap, start, end, quarter, float(np.median(y[:side])) - quarter, 1.25 * noise * np.sqrt(2 / side), best, at_best, float(trend[at_worst]), at_worst, noise, raw_noise,
-        late, late_error, _bow(trend, start, end), swing, turns, _climb(y, at_best), peak, at_peak, usual, _settled(trend, noise, start, best),
-    )  # fmt: skip
+        reduced=reduced,
+        values=y,
+        trend=trend,
+        sign=sign,
+        n=n,
+        tail=tail,
+        gap=gap,
+        start=start,
+        end=end,
+        quarter=quarter,
+        lift=float(np.median(y[:side])) - quarter,
+        lift_error=1.25 * noise * np.sqrt(2 / side),
+        best=best,
+        at_best=at_best,
+        worst=float(trend[at_worst]),
+        at_worst=at_worst,
+        noise=noise,
+        raw_noise=raw_noise,
+        late=late,
+        late_error=late_error,
+        bow=_bow(trend, start, end),
+        swing=swing,
+        turns=turns,
+        climb=_climb(y, at_best),
+        peak=peak,
+        at_peak=at_peak,
+        usual=usual,
+        settled=_settled(trend, noise, start, best),
+    )
 
 
 def running_median(y: np.ndarray, width: int) -> np.ndarray:

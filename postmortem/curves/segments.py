@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def segments(values: np.ndarray, changes: Sequence[int]) -> tuple[Segment, ...]:
     known = np.flatnonzero(np.isfinite(values))
     died = [int(known[-1]) + 1] if len(known) and known[-1] + 1 < len(values) else []
     edges = sorted({0, *changes, *died, len(values)})
-    return tuple(_segment(values, start, end) for start, end in zip(edges, edges[1:], strict=False))
+    return tuple(_segment(values, start, end) for start, end in pairwise(edges))
 
 
 def _segment(values: np.ndarray, start: int, end: int) -> Segment:

@@ -20,14 +20,14 @@ def exceptions(file: str, lines: list[str], places: list[int], time: int | None 
     for event in folder.close():
         data = dict(event.data)
         for key in ("first_line", "last_line"):
-            number = data.get(key)
-            if isinstance(number, int):
-                data[key] = _place(places, number)
+            told = data.get(key)
+            if isinstance(told, int):
+                data[key] = _place(places, told)
         chain = data.get("chain")
         if isinstance(chain, list):
             data["chain"] = [{**link, "line": _place(places, link["line"])} for link in chain if isinstance(link.get("line"), int)]
-        line = None if event.line is None else _place(places, event.line)
-        found.append(dataclasses.replace(event, line=line, time=event.time if event.time is not None else time, data=data))
+        place = None if event.line is None else _place(places, event.line)
+        found.append(dataclasses.replace(event, line=place, time=event.time if event.time is not None else time, data=data))
     # What follows a whole traceback without an exception of its own (TensorFlow's "defined at:" frames) adds nothing.
     return [event for event in found if not event.data.get("partial")] or found
 

@@ -29,7 +29,7 @@ _GOES_ON = re.compile(
       | Exception\ raised\ from | frame\ \#\d | Last\ error: | nccl\w+Error: | Error:\s | Hint: | HINT: | \[Hint: | Please\ | from\ user\ code
       | Set\ (?:TORCH_LOGS|TORCHDYNAMO) | You\ can\ suppress\ this\ exception | Expected\  | Got\  | Input\ | Node: | Detected\ at\ node | The\ stack\ trace
       | \[\[\{*node | Original\ stack\ trace | Search\ for\ .cuda | Stack\ trace | \[bt\] | Call\ arguments\ received
-      | If\ you | Note: | See\ | While\ copying | stderr: | stdout: | \(Triggered\ internally | \d+\ (?:errors?|validation))""",
+      | --\ Process\ \d | If\ you | Note: | See\ | While\ copying | stderr: | stdout: | \(Triggered\ internally | \d+\ (?:errors?|validation))""",
     re.VERBOSE,
 )
 # Of these, what is the same below every message of its kind: advice that names other faults.
@@ -102,7 +102,7 @@ class PythonTrace:
             text = _GROUP_BAR.sub("", text, count=1)
         if not text.strip():
             return self._blank(line_no)
-        adjacent = line_no - self.last_line <= 1
+        adjacent = self._foreign == 0  # nothing of the same writer stood between
         took = {
             _At.FRAMES: self._frames,
             _At.MESSAGE: self._message,
@@ -117,7 +117,7 @@ class PythonTrace:
 
     def _blank(self, line_no: int) -> Answer:
         self._blanks += 1
-        if line_no - self.last_line > 1 or self._blanks > 3:
+        if self._foreign or self._blanks > 3:
             return Answer.DONE if self._at is _At.MESSAGE else Answer.FOREIGN
         self.last_line = line_no
         return Answer.TAKEN
@@ -180,7 +180,7 @@ class PythonTrace:
         said = link.message
         if link.bare_type in _SILENT or _SHELL_WORD.match(text) or len(said) >= MESSAGE_LINES_LOOSE:
             return False
-        return (not said or said[0].endswith(":")) and text[0].isalpha() and not _METRIC.match(" " + text)
+        return (not said or said[0].endswith(":") or "validation error" in said[0]) and text[0].isalpha() and not _METRIC.match(" " + text)
 
     def _inside(self, text: str, adjacent: bool) -> Answer:
         """A head or a frame below a message: the traceback of a worker told in the message, or the next traceback."""

@@ -70,7 +70,7 @@ class StackDump:
             return Answer.DONE
         if not text.strip():
             self._message_open = False
-            return Answer.TAKEN if line_no - self.last_line <= 1 and self._touch(line_no) else Answer.DONE
+            return Answer.TAKEN if not self._foreign and self._touch(line_no) else Answer.DONE
         if what := _WHAT.match(text):
             self._message, self._line, self._message_open = [what["message"].strip()], line_no, True
         elif signal := _SIGNAL.search(text):
@@ -91,7 +91,7 @@ class StackDump:
         return True
 
     def _stranger(self, line_no: int, text: str) -> Answer:
-        if self._message_open and line_no - self.last_line == 1 and text[0] in " \t" and len(self._message) < KEEP_LINES:
+        if self._message_open and not self._foreign and text[0] in " \t" and len(self._message) < KEEP_LINES:
             self._message.append(text.strip())
             return Answer.TAKEN if self._touch(line_no) else Answer.DONE
         self._foreign += 1

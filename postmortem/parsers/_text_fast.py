@@ -211,7 +211,7 @@ class Fast:
             if len(parts) > 1:
                 by_row = np.argsort(np.concatenate([part[0] for part in parts]), kind="stable")
                 points = Points(*(column[by_row] for column in points))
-            self.collector.add(key, points, all(part[2] for part in parts))
+            self.collector.add(key, points, any(part[2] for part in parts))
 
     def _points(
         self,
@@ -234,7 +234,7 @@ class Fast:
                 all_columns = Points(values, lines, steps, epochs, times)
                 points = all_columns if some is None else Points(*(column[some] for column in all_columns))
                 chosen = rows if some is None else rows[some]
-                found.setdefault(key, []).append((chosen, points, told.alone))
+                found.setdefault(key, []).append((chosen, points, told.step is not None or told.epoch is not None))
                 order[key] = min(order.get(key, (1 << 62, 0)), (int(chosen[0]), place))
 
 

@@ -53,7 +53,6 @@ class Said:
     heads    True: it carries a step or an epoch for the lines after it and no metric
     section  the split that it announces for the lines after it; "" is none, "clear" ends a section
     boxed    a row of a box (`| name | 1.5 |`): its step counts for the whole box, `group` begins a group of names in it
-    alone    a single pair and nothing else: a setting, where it does not repeat
     """
 
     family: str = ""
@@ -69,7 +68,6 @@ class Said:
     boxed: bool = False
     group: str | None = None
     code: bool = False
-    alone: bool = False
 
 
 def said(line: Opened) -> Said | None:
@@ -132,7 +130,7 @@ _DIGITS = re.compile(r"\d|\bnan\b|\binf\b", re.IGNORECASE | re.ASCII)
 CODE = (
     r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|from [\w.]+ import |import [\w., *()]+$|return\b|(?:if|elif|while|with|for|try|else|except|finally)\b.*:\s*(?:#.*)?$"
     r"|@\w+$|assert |raise |print\(|self\.\w+|#(?:include|define|BSUB|SBATCH|PBS|!|\$ )|[\w.\[\]]+ = (?:[A-Za-z_][\w.]*\(|\[|\{|torch|nn\.|os\.)|usage: |[\w]+ *: *(?:int|float|str|bool)\b *="
-    r"|\[?--?[a-z][\w-]+[ =][A-Z_{\[])|\):\s*$|\)\s*->\s*\w+:"
+    r"|\[?--?[a-z][\w-]+[ =][A-Z_{\[])|\):\s*$|\)\s*->\s*\w+:|\s--[a-z][\w-]+.*\s--[a-z][\w-]+.*\s--[a-z]"
 )
 _CODE = re.compile(CODE)
 _NOISE = re.compile(r"NCCL (?:INFO|WARN)|torch\.Size\(|https?://\S*\d|\bChunk at 0x|^\s*File \"|UserWarning|DeprecationWarning|FutureWarning|\bwandb: ")
@@ -167,8 +165,7 @@ def _pairs(text: str, begin: int) -> Said | None:
     found.family = f"{' '.join(read.lead)}|{counters}"
     found.metrics = [Metric(pair.name, pair.num, pair.split) for pair in read.pairs]
     found.heads = not found.metrics and bool(counters)
-    found.alone = len(found.metrics) == 1 and not counters and not read.lead
-    found.boxed = found.alone and text.lstrip().startswith("|") and text.rstrip().endswith("|")
+    found.boxed = len(found.metrics) == 1 and not counters and not read.lead and text.lstrip().startswith("|") and text.rstrip().endswith("|")
     if found.heads:
         found.section = read.split or "clear"
     return found
@@ -176,7 +173,7 @@ def _pairs(text: str, begin: int) -> Said | None:
 
 def _boxed(name: str, num: Num) -> Said:
     role = pairs.role(name)
-    found = Said(family="box|", boxed=True, alone=True)
+    found = Said(family="box|", boxed=True)
     if role == "epoch":
         found.epoch = num
     elif role:
@@ -214,6 +211,8 @@ def _words_only(text: str, begin: int) -> Said | None:
 
 
 def _section(message: str) -> str:
+    if re.search(r"[:=]\s*\w+\s*$", message):
+        return ""  # "phase: TEST" is a setting
     words = [word.lower() for word in _PUNCTUATION.split(message) if word]
     splits = {_FORMS[word] for word in words if word in _FORMS}
     if len(splits) != 1 or len(words) > 6 or any(word not in _FORMS and word not in _COMPANY for word in words):

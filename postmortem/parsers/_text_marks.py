@@ -17,7 +17,8 @@ from postmortem.parsers._text_context import CODE_REACH, HEAD_REACH, OWN_REACH, 
 from postmortem.parsers._text_line import Columns, Said
 from postmortem.parsers._text_plans import Told
 
-SPLITS: dict[int, Split | None] = {-1: None, 0: None, 1: "train", 2: "val", 3: "test"}
+_HEAD = 4  # added to the code of a section that a heading with a step or an epoch announced
+SPLITS: dict[int, Split | None] = {-1: None, 0: None, 1: "train", 2: "val", 3: "test", 4: None, 5: "train", 6: "val", 7: "test"}
 _CODES: dict[Split | None, int] = {None: 0, "train": 1, "val": 2, "test": 3}
 
 
@@ -70,7 +71,7 @@ class Marks:
             self.names.append(said.group)
             self._group[rows] = len(self.names) - 1
         elif said.section and (said.heads or not said.metrics) and said.cells is None:
-            self._section[rows] = _CODES[sectioned(said.section)]
+            self._section[rows] = _CODES[sectioned(said.section)] + (_HEAD if said.heads else 0)
 
     def settle_places(self) -> None:
         """All places are marked: find for each segment the last one before it."""
@@ -128,7 +129,7 @@ class Marks:
         self._step_at = self._before([(rows, steps) for rows, steps, _ in self._step], self.state.step)
         self._until_at = self._before([(rows, until) for rows, _, until in self._step], self.state.step_until)
         for family, rows in self._own:
-            outside = rows if self._section_at is None and self.state.section == 0 else rows[self._section_code(rows) == 0]
+            outside = rows if self._section_at is None and self.state.section == 0 else rows[self._own_code(rows) == 0]
             if len(outside):
                 first = int(outside.min()) + self.base
                 self.state.plain[family] = min(self.state.plain.get(family, first), first)
@@ -179,9 +180,15 @@ class Marks:
         """The section of each row as a key of SPLITS, None: none. Lines with a step of their own that came before any section stay out of it."""
         if self._section_at is None and self.state.section == 0:
             return None
-        codes = self._section_code(rows)
-        first = self.state.plain.get(told.family) if told.step is not None and not told.boxed else None
+        if told.step is None or told.boxed:
+            return self._section_code(rows)
+        codes, first = self._own_code(rows), self.state.plain.get(told.family)
         return codes if first is None else np.where(rows + self.base > first, 0, codes)
+
+    def _own_code(self, rows: np.ndarray) -> np.ndarray:
+        """The section of lines with a step of their own: what a heading announced is not for them."""
+        codes = self._section_code(rows)
+        return np.where(codes >= _HEAD, 0, codes)
 
     def _section_code(self, rows: np.ndarray) -> np.ndarray:
         return np.full(len(rows), self.state.section) if self._section_at is None else self._section_at[rows]

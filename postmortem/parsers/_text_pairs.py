@@ -38,6 +38,7 @@ _KERAS = re.compile(
 _OPENING = re.compile(r"(?:\b(?:tensor|array|Tensor|np\.float(?:32|64))\()?[\s\[({'\"]*$")
 _SPLITTER = re.compile(r"[,;|{}\[\]\t\"'<>]|\s{2,}|\s-+\s|:\s|=\s|\.\s|\)\s+(?=\S)|^\s*\)")
 _STRONG = (":", "=", "||", "->", "=>", "\u2192")
+_CODE_FILE = re.compile(r"\.(?:py|cc?|cpp|cu|h|hpp|go|rs|lua|so|sh|js)$|importlib|^frozen ")
 _KEY = re.compile(r"[^\W\d][\w .@/%#()\-+*^\u0394]*$")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
@@ -97,6 +98,12 @@ def read(text: str, begin: int) -> Read | None:
             if match["total"] and found.step_order > _BAR_RANK and num.form == "plain":
                 found.step, found.step_order = num, _BAR_RANK
             continue
+        if match["total"] and (side := _split_words().get(gap.name.lower())):  # "Test: [10/79]"
+            found.split = side
+            lead.append(gap.name.lower())
+            if found.step_order > _BAR_RANK:
+                found.step, found.step_order = num, _BAR_RANK
+            continue
         if _counter(found, gap.name, num):
             continue
         if gap.strong:
@@ -146,7 +153,7 @@ def _gap(gap: str) -> _Gap:
         name = inside[-1] if len(inside) == 2 and ")" not in inside[-1] else name.replace(")", "").strip()
     if strong and len(name.split()) > 7:
         name = ""
-    if not name or len(name) > 70 or not _KEY.match(name) or name.startswith(("http", "/")) or name.count("/") > 5:
+    if not name or len(name) > 70 or not _KEY.match(name) or _CODE_FILE.search(name) or name.startswith(("http", "/")) or name.count("/") > 5:
         return _Gap("", strong, stem)
     return _Gap(name, strong, stem[:cut])
 
@@ -197,23 +204,33 @@ def _add(found: Read, name: str, num: Num) -> None:
 
 def _take_weak(found: Read, weak: list[tuple[int, str, Num, Split | None]]) -> None:
     """Names bound by a space only: taken when we know them, or when the line has others that we know."""
-    sure = {name for _, name, _, _ in weak if len(name.split()) <= 3 and _known(name)}
-    counted = bool(found.pairs) or bool(sure)
+    short = {name: _known_end(name) for _, name, _, _ in weak}
+    counted = bool(found.pairs) or any(short.values())
     for order, name, num, split in weak:
         words = name.split()
-        if name in sure:
-            short = name
-        elif len(words) > 1 and _known(words[-1]):
-            short = words[-1]
-        elif counted and len(words) == 1 and words[0].lower() not in _STOP and len(name) > 1:
-            short = name
-        else:
+        if not short[name] and counted and len(words) == 1 and words[0].lower() not in _STOP and len(name) > 1:
+            short[name] = name
+        taken = short[name]
+        if not taken or taken.lower() in _NOT_METRICS:
             continue
-        if short.lower() in _NOT_METRICS or (words[0].lower() in _STOP and short == name):
-            continue
-        pair = Pair(short, num, None if says_split(short) else split)
-        if all(other.name != short or other.split != pair.split for other in found.pairs):
+        pair = Pair(taken, num, None if says_split(taken) else split)
+        if all(other.name != taken or other.split != pair.split for other in found.pairs):
             found.pairs.insert(min(order, len(found.pairs)), pair)
+
+
+@functools.lru_cache(maxsize=8192)
+def _known_end(name: str) -> str:
+    """The last words of a name that we know ("new best accuracy of" -> "best accuracy"), "" where there are none."""
+    words = name.split()
+    while words and words[-1].lower() in _LINKS:
+        words.pop()
+    for count in range(min(3, len(words)), 0, -1):
+        if words[-count].lower() not in _STOP and _known(" ".join(words[-count:])):
+            return " ".join(words[-count:])
+    return ""
+
+
+_LINKS = frozenset("to is of was at now reached by".split())
 
 
 @functools.lru_cache(maxsize=8192)

@@ -22,7 +22,7 @@ from postmortem.parsers._text_quick import Looks, Quick
 from postmortem.parsers._text_shapes import LONG_KEY, Mined
 from postmortem.parsers._traceback import HINTS
 
-MOST_SHAPES = 150_000  # shapes remembered at a time; when there are more, those that mean nothing are forgotten
+MOST_SHAPES = 100_000  # shapes remembered at a time; when there are more, those that mean nothing are forgotten
 
 MOST_NAMES = 5_000  # names of one file that differ in their digits only
 
@@ -45,7 +45,6 @@ class Told:
     stamp: TimeColumn | None
     heads: bool
     boxed: bool
-    alone: bool
 
 
 @dataclass(slots=True)
@@ -182,7 +181,6 @@ class Plans:
             stamp=stamp,
             heads=found.heads,
             boxed=found.boxed,
-            alone=found.alone,
         )
 
     def _column(self, plan: Plan, num: Num | None) -> Column | None:

@@ -15,7 +15,7 @@ MANY = 2_000  # new shapes at a time from which on one pass of Polars over all o
 # A number bound to a name, a table, a heading, or one of the words that numbers follow.
 _NUMBERS = (
     r"[:=|\t>]\s*[-+\[({'\"\x1b]*(?:[\d.]|[nN][aA][nN]|[iI]nf)|%\||\|.*\||  |\x1b|^[\s\d.eE+-]*$|^\s*\S+\s+[-+]?[\d.]\S*\s*$"
-    r"|(?i:epoch|loss|step|iter|\bacc|train|valid|test|eval|\bdev\b|score|\blr\b|reward|error|perplex|ppl|norm|rate)"
+    r"|(?i:(?:\b|_)(?:epoch|loss|step|iter|acc|train|valid|test|eval|dev\b|score|lr\b|reward|error|perplex|ppl|norm|rate))"
     rf"|{CODE}"
 )
 _HINT_WORDS = ("Traceback", 'File "', "Error", "Exception", "Check failed", "***", "terminate called", "] F", ": F ", "Assertion ", ".lua:", "WON'T", "Logging", "WARN", "SIG")

@@ -28,7 +28,7 @@ class _Point:
     step: int
     epoch: float
     time: int
-    alone: bool
+    own: bool
 
 
 @dataclass(slots=True)
@@ -40,6 +40,7 @@ class Reference:
     step: int = NO_STEP
     step_until: int = -1
     section: Split | None = None
+    below_head: bool = False  # the section was announced by a heading with a step or an epoch
     table: Columns | None = None
     code_until: int = -1
     plain: set[str] = field(default_factory=set)
@@ -74,7 +75,7 @@ class Reference:
         elif found.metrics or found.boxed:
             self._metrics(line, opened_line, found)
         elif found.section:
-            self.section = sectioned(found.section)
+            self.section, self.below_head = sectioned(found.section), False
 
     def skip(self) -> None:
         """A segment that belongs to a traceback."""
@@ -82,7 +83,7 @@ class Reference:
         self._close_box()
 
     def _heads(self, bare: str, found: Said) -> None:
-        self.section = sectioned(found.section)
+        self.section, self.below_head = sectioned(found.section), True
         if found.epoch is not None:
             self.epoch = numbers.value(bare, found.epoch)
         self.step, self.step_until = NO_STEP, -1
@@ -102,8 +103,9 @@ class Reference:
         epoch = own_epoch if found.epoch is not None else self.epoch
         section = self.section
         if found.step is not None and not found.boxed:
-            if section is None:
+            if section is None or self.below_head:
                 self.plain.add(found.family)
+                section = None
             elif found.family in self.plain:
                 section = None
         rank = _rank(opened_line, found)
@@ -121,7 +123,7 @@ class Reference:
         name = self.group + metric.name if found.boxed else metric.name
         split = metric.split or (None if says_split(name) else section)
         key = Key(found.family, name, split, rank)
-        point = _Point(key, numbers.value(bare, metric.num), line, step, epoch, time, found.alone)
+        point = _Point(key, numbers.value(bare, metric.num), line, step, epoch, time, found.step is not None or found.epoch is not None)
         (self.box if found.boxed else self.points).append(point)
 
     def _close_box(self) -> None:
@@ -146,7 +148,7 @@ class Reference:
                 np.array([p.epoch for p in points], np.float64),
                 np.array([p.time for p in points], np.int64),
             )
-            collector.add(key, columns, all(p.alone for p in points))
+            collector.add(key, columns, any(p.own for p in points))
         return collector
 
 

@@ -18,6 +18,7 @@ from postmortem.model import Split
 MOST_SERIES = 2_000  # series of one file; what comes later is counted, not kept
 MOST_POINTS = 200_000  # points of one series; a longer one is thinned out
 MOST_IN_ALL = 800_000  # points of all series of a file
+FEWEST_KNOWN = 3  # points of a learning rate, a norm, ... whose lines say neither step nor epoch
 FEWEST_UNKNOWN = 5  # points that a series needs whose name nobody knows and that has neither step nor epoch
 
 
@@ -45,7 +46,7 @@ class _Series:
     parts: list[Points] = field(default_factory=list)
     count: int = 0  # points seen
     kept: int = 0
-    alone: bool = True  # every point stood alone on its line
+    own: bool = False  # some line had a step or an epoch of its own
 
 
 class Collector:
@@ -57,8 +58,8 @@ class Collector:
         self.refused = 0  # points of series beyond MOST_SERIES
         self.thinned = False
 
-    def add(self, key: Key, points: Points, alone: bool = False) -> None:
-        """Append points to a series, in the order of the file."""
+    def add(self, key: Key, points: Points, own: bool = False) -> None:
+        """Append points to a series, in the order of the file. `own`: their lines say a step or an epoch themselves."""
         series = self._all.get(key)
         if series is None:
             if len(self._all) >= MOST_SERIES:
@@ -68,7 +69,7 @@ class Collector:
         series.parts.append(points)
         series.count += len(points.values)
         series.kept += len(points.values)
-        series.alone = series.alone and alone
+        series.own = series.own or own
         self._kept += len(points.values)
         if series.kept > 2 * MOST_POINTS:
             self._thin(series)
@@ -83,15 +84,26 @@ class Collector:
         series.kept = len(kept)
         self.thinned = True
 
+    def begins(self) -> int | None:
+        """The first line of the training: of a loss or score with a step or an epoch that comes again; None: there is none."""
+        found = None
+        for key, series in self._all.items():
+            if series.count >= 2 and vocabulary.lookup(key.name, key.split).kind in ("loss", "score"):
+                points = _merged(series.parts)
+                known = np.flatnonzero((points.steps != NO_STEP) | ~np.isnan(points.epochs))
+                if len(known):
+                    line = int(points.lines[known[0]])
+                    found = line if found is None else min(found, line)
+        return found
+
     def blocks(self, dropped_lines: frozenset[int] = frozenset()) -> list[Block]:
         """The series worth telling, in the order of their first lines. `dropped_lines` hold settings, not metrics."""
         families: dict[str, int] = {}
         found = []
+        begins = self.begins() or 0
         for key, series in self._all.items():
             points = _merged(series.parts)
-            if series.alone and all(int(line) in dropped_lines for line in points.lines[:50]):
-                continue
-            if not _worth(key, points):
+            if all(int(line) in dropped_lines for line in points.lines[:50]) or not _worth(key, points, series.own, begins):
                 continue
             steps = None if _within_epoch(points) else points.steps
             found.append(
@@ -139,17 +151,22 @@ def _within_epoch(points: Points) -> bool:
     return bool(falls.any()) and int((falls & (epochs[1:] > epochs[:-1])).sum()) * 2 >= int(falls.sum())
 
 
-def _worth(key: Key, points: Points) -> bool:
-    """Is it a metric, or only a number that happened to stand behind a word?"""
+def _worth(key: Key, points: Points, own: bool, begins: int) -> bool:
+    """Is it a metric, or only a number that happened to stand behind a word? `begins`: the line where the training begins."""
     kind = vocabulary.lookup(key.name, key.split).kind
-    counted = bool((points.steps != NO_STEP).any() or not np.isnan(points.epochs).all())
-    count = len(points.values)
-    if kind in ("loss", "score", "norm", "rate", "probe", "ratio", "scale"):
+    count, counted = len(points.values), bool((points.steps != NO_STEP).any() or not np.isnan(points.epochs).all())
+    if kind == "setting":
+        return own and count > 1
+    if kind in ("loss", "score"):
         return True
-    if count == 1:
-        return kind not in ("", "setting", "count") and counted
-    if counted or kind not in ("", "setting", "count"):
-        return True
+    if not counted and int(points.lines[-1]) < begins:
+        return False
+    if kind in ("norm", "rate", "probe", "ratio", "scale"):
+        return own or count >= FEWEST_KNOWN
+    if kind and kind != "count":
+        return own or count >= FEWEST_UNKNOWN
+    if own:
+        return count > 1
     whole = bool((points.values == np.floor(points.values)).all())
     return count >= FEWEST_UNKNOWN and not whole and bool((points.values != points.values[0]).any())
 

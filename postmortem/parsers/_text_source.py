@@ -76,6 +76,15 @@ class Bytes:
         if rest:
             yield _plain(rest)
 
+    def head(self, size: int) -> bytes:
+        """The first bytes of the file, as they stand there."""
+        with open(self.source.path, "rb") as file:
+            return file.read(min(size, self.source.size))
+
+    def text(self, data: bytes) -> str:
+        """Bytes of the file as text."""
+        return data.decode(self._wide or self.encoding, "replace").replace("\0", "").removeprefix("\ufeff").replace("\r\n", "\n")
+
     def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
         """What the file holds, no more than when it was found; decoded from UTF-16, without NULs and holes."""
         left, zeros, first = self.source.size, 0, True

@@ -28,6 +28,7 @@ HINTS: tuple[str, ...] = (
     "F1",
     "F2",
     "Assertion ",
+    "Fatal ",
     ".lua:",
     "WON'T CONVERT",
     "Logging error",
@@ -36,6 +37,7 @@ HINTS: tuple[str, ...] = (
 )
 KEEP = 200  # events kept: the first half as they come, the last half at the end
 KEEP_SAME = 5  # occurrences of one and the same crash that are kept, besides the last one
+SILENT_LINES = 1000  # after so many lines without a word of its rank a crash is taken as told
 OPEN_TRACES = 64  # ranks that may print a traceback at the same time
 
 # Tags that say which process wrote the line; they lead to the trace that the line belongs to.
@@ -95,6 +97,8 @@ class Folder:
         text = _ANSI.sub("", text) if "\x1b" in text else text
         if not self._open and not any(hint in text for hint in HINTS):
             return False
+        if self._open and line_no % SILENT_LINES == 0:
+            self._give_up(line_no)
         tag, text, rank = _untag(text, rank)
         if tag in self._open and self._continue(tag, line_no, text):
             return True
@@ -113,11 +117,15 @@ class Folder:
         """The file is at its end: what is still open is finished; the events not yet handed out, in order of lines."""
         for tag in list(self._open):
             self._finish(tag)
-        late = [event for event in self._late]
-        again = [event for event in self._again.values()]
+        late, again = list(self._late), list(self._again.values())
         self._late.clear()
         self._again.clear()
         return sorted(self.drain() + late + again, key=lambda event: event.line or 0)
+
+    def _give_up(self, line_no: int) -> None:
+        """Finish what has said nothing for long: its process is dead, and while it is open every line must be fed."""
+        for tag in [tag for tag, trace in self._open.items() if line_no - trace.story.last_line >= SILENT_LINES]:
+            self._finish(tag)
 
     # ------------------------------------------------------------------ one crash
 
@@ -141,9 +149,9 @@ class Folder:
             prefix, rest = text[: head.start()], text[head.end() :].strip(" -─╮+")
             if prefix.rstrip().endswith(("'", '"', "`", "(")) or (rest and not rest.startswith(("Traceback", "\\n"))):
                 return False  # quoted in code or prose
-            boxed = prefix.strip(" ─-").endswith(("╭", "+")) or head[0].startswith("-")
-            story = PythonTrace(line_no, "-" if boxed else head["kind"] or "")
-            prefix = "" if boxed or head["kind"] == "Exception Group " else prefix
+            kind = head["kind"] or ("-" if prefix.strip(" ─-").endswith(("╭", "+")) or head[0].startswith("-") else "")
+            story = PythonTrace(line_no, kind)
+            prefix = "" if kind in ("-", "Exception Group ") else prefix
         elif FRAME.match(text) and text.lstrip().startswith("File"):
             story = PythonTrace(line_no, partial=True)
             story.offer(line_no, text)

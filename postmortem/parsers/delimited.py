@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -117,7 +118,11 @@ class _Reader:
         if len(ends) and (ends[0] == 0 or bool((np.diff(ends) == 1).any())):
             return False
         name = next((name for name in self.names if name), "").encode()
-        return not name or (b"\n" + name) not in data
+        # Only where a line begins with the first letter of the header is it worth looking for the whole name.
+        begins = raw[ends[ends < len(raw) - 1] + 1]
+        if not name or not bool(((begins == name[0]) | (begins == ord(" "))).any()):
+            return True
+        return re.search(rb"\n[ \t]*" + re.escape(name), data) is None
 
     def _plainly(self, text: str, first: int) -> None:
         """The obvious reader: line by line, every sin looked at."""

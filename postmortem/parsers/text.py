@@ -8,7 +8,7 @@ from postmortem.model import Reading
 from postmortem.parsers import _text_source as origin
 from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_fast import Fast
-from postmortem.parsers._text_settings import settings_of
+from postmortem.parsers._text_settings import LONGEST_HEAD, settings_of
 from postmortem.parsers.base import FALLBACK, NO, PLAUSIBLE, Request, SourceFile
 
 NAME = "text"
@@ -45,13 +45,13 @@ def read(source: SourceFile, request: Request) -> Reading:
     reading = Reading(source.name, NAME)
     watch = Watch(source.name, request.wanted)
     bytes_of = origin.Bytes(source)
-    fast = Fast(source.name, watch, bytes_of.encoding, origin.labelled(source.head.decode(bytes_of.encoding, "replace")))
+    fast = Fast(source.name, watch, bytes_of.encoding, origin.labelled(bytes_of.text(source.head)))
     for chunk in bytes_of.chunks():
         fast.feed(chunk)
     fast.close()
-    settings, lines = settings_of("", source.name)
+    head = source.head if source.size <= len(source.head) else bytes_of.head(LONGEST_HEAD)
+    reading.settings, lines = settings_of(bytes_of.text(head), source.name, fast.collector.begins())
     reading.blocks = fast.collector.blocks(lines)
-    reading.settings = settings
     reading.events = watch.events()
     reading.rejected = fast.collector.refused
     reading.notes = [*bytes_of.notes, *fast.collector.notes(), *watch.notes()]

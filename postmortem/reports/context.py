@@ -82,7 +82,7 @@ def _windows(run_path: str, file: str, pieces: list[Evidence], newline: str | No
 
 def _shown(window: list[int], lines: dict[int, str], at: int) -> Iterator[Line]:
     """Lines without secrets; they are searched together, because a key may run over several of them."""
-    texts = redact("\n".join(uncoloured(lines[n]) for n in window))[0].split("\n")
+    texts = redact("\n".join(uncoloured(lines[n]) for n in window), fragment=True)[0].split("\n")
     for number, text in zip(window, texts, strict=True):
         yield Line(number, middle(visible(text).replace("\n", " ").rstrip(), LENGTH), number == at)
 
@@ -95,7 +95,8 @@ def holds(line: str, evidence: Evidence) -> bool:
     if evidence.metric is None:
         quoted = " ".join(evidence.text.split("\n")[0].split())
         pieces = [quoted[i : i + 12] for i in range(0, max(1, len(quoted) - 11), 12)]
-        return any(piece and visible(piece) in visible(line) for piece in pieces)
+        names = re.findall(r"\w[\w-]*\.[a-z]\w{0,4}\b", quoted)  # words of ours that name a place in a traceback: "raised at train.py:12"
+        return any(piece and visible(piece) in visible(line) for piece in (*pieces, *names))
     if evidence.value is None:
         return evidence.metric.rsplit(".", 1)[-1] in line
     return any(_same(word, evidence.value) for word in re.findall(r"[-+]?(?:\d[\d.]*(?:[eE][-+]?\d+)?|\.\d+|nan|inf)", line, re.IGNORECASE))

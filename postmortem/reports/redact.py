@@ -86,8 +86,11 @@ _KEY_BODY = re.compile(r"(?m)^(?=.*[A-Z])(?=.*[g-z])(?=.*\d)[A-Za-z0-9+/]{60,76}
 _KEY_END = re.compile(r"\A[\s\S]*?-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
 
 
-def redact(text: str) -> tuple[str, tuple[str, ...]]:
-    """Text without its secrets, and their kinds. Line breaks inside a secret stay, so that lines keep their numbers."""
+def redact(text: str, *, fragment: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Text without its secrets, and their kinds. Line breaks inside a secret stay, so that lines keep their numbers.
+
+    fragment: the text is cut out of a file, so that a key may stand in it without its head (pictures in base64 look the same and go too).
+    """
     found: list[str] = []
 
     def drop(kind: str, secret: str) -> str:
@@ -100,7 +103,8 @@ def redact(text: str) -> tuple[str, tuple[str, ...]]:
         text = pattern.sub(lambda m, kind=kind: drop(kind, m[0]), text)  # type: ignore[misc]
     if "PRIVATE KEY-----" in text:
         text = _KEY_END.sub(lambda m: drop("private key", m[0]), text)
-    text = _KEY_BODY.sub(lambda m: drop("private key", m[0]), text)
+    if fragment:
+        text = _KEY_BODY.sub(lambda m: drop("private key", m[0]), text)
     for kind, pattern in _ANNOUNCED:
         text = pattern.sub(lambda m, kind=kind: _without(m, kind, drop), text)  # type: ignore[misc]
     return text, tuple(found)

@@ -291,7 +291,8 @@ def _said(rule: Rule, events: Sequence[Event]) -> Iterator[Hit]:
         if rule.examine and hit is None:
             continue
         hit = hit or Hit([quote(told[0], primary=True)], Onset(time=told[0].time))
-        more = [quote(event) for event in told[1:3]]
+        earlier = [event for event in events if event.fate == "history" and event not in told][:1]
+        more = [quote(event) for event in [*told[1:3], *earlier]]
         yield dataclasses.replace(hit, evidence=[*hit.evidence, *more], severity=severity or hit.severity)  # type: ignore[arg-type]
         return
 

@@ -27,7 +27,7 @@ says = "|".join((
     r"UnidentifiedImageError\b",
     r"cannot identify image file",
     r"image file is truncated|broken data stream when reading image file|unrecognized data stream contents|broken PNG file",
-    r"UnicodeDecodeError: ",
+    r"UnicodeDecodeError: (?!.{0,80}in position 0: invalid start byte)",  # at position 0 a binary file was opened as text: the code
     r"JSONDecodeError: ",
     r"pandas\.errors\.(?:ParserError|EmptyDataError): |(?:ParserError: )?Error tokenizing data\. C error",
     r"(?:pyarrow\.lib\.)?ArrowInvalid: ",

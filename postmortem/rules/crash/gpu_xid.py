@@ -53,6 +53,8 @@ says = "|".join((
     r"\bAER: (?:Multiple )?(?:Corrected|Uncorrected|Uncorrectable)",
 ))  # fmt: skip
 
+SAYS = re.compile(says)
+CORRECTED = re.compile(r"\bCorrected\b")
 NUMBER = re.compile(r"Xid(?: \([^)]*\))?:? ?\(?(\d{1,3})\b(?!:)")
 PCIE = re.compile(r"PCIe Bus Error: severity=(\w+)|\bAER: (?:Multiple )?(\w+)")
 OTHER = Xid("driver", "an error that the driver reported under this number", "Look the number up in NVIDIA's table of Xid errors.")
@@ -64,16 +66,27 @@ class Thresholds:
 
 
 def examine(event: Event) -> Hit | None:
-    if NUMBER.search(event.text) or PCIE.search(event.text):
-        return None  # told by `check`, which sees all of them together
-    return Hit([quote(event, primary=True)], Onset(time=event.time))
+    """Nothing: `check` sees all such lines together, and the first is seldom the one that tells most."""
+    return None
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
-    final = [event for event in case.kind("hardware", "log", "exception") if event.fate == "fatal"]
+    told = [event for event in case.kind("hardware", "log", "exception") if SAYS.search(event.text)]
+    final = [event for event in told if event.fate == "fatal"]
+    plain = [event for event in final if not PCIE.search(event.text) and not NUMBER.search(event.text)]
+    if plain:
+        yield Hit([quote(event) for event in plain[:3]], Onset(time=plain[0].time))
     yield from _xids(final)
+    yield from _pcie(final, limits)
+    outlived = [event for event in told if event.fate in ("survived", "history") and not PCIE.search(event.text)]
+    if outlived:
+        yield Hit([quote(event) for event in outlived[:3]], Onset(time=outlived[0].time), severity="note")
+
+
+def _pcie(final: list[Event], limits: Thresholds) -> Iterator[Hit]:
+    """A storm of corrected PCIe errors, or one that could not be corrected."""
     storm = [event for event in final if PCIE.search(event.text)]
-    fatal = [event for event in storm if "Corrected" not in event.text]
+    fatal = [event for event in storm if not CORRECTED.search(event.text)]
     if len(storm) >= limits.storm or fatal:
         first = (fatal or storm)[0]
         said = f"The PCIe link of a device reported errors in {len(storm)} lines: a card that is not seated well, a riser, a cable, or power."

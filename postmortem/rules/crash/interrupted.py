@@ -8,13 +8,14 @@ To tell them apart: KeyboardInterrupt and "killed by owner" are a person. SIGTER
 This is not it: a run that early stopping ended, a run that reached its last epoch, a time limit, preemption, the kill by the kernel's memory guard.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from postmortem.model import Curve, Event, Onset, Setting
+from postmortem.model import Curve, Event, Onset, Setting, Severity
 from postmortem.rules.base import Case, Hit, configured, limit, point, quote
 from postmortem.rules.crash._examples import first_words, last_words, raised
-from postmortem.rules.crash._told import final, told
+from postmortem.rules.crash._told import final
 from postmortem.rules.examples import files
 
 severity = "warning"
@@ -47,8 +48,10 @@ says = "|".join((
     r"Experiment (?:has been |was )?(?:interrupted|aborted)!?$",
 ))  # fmt: skip
 
+GRACEFUL = re.compile(r"(?i)keyboard ?interrupt detected|detected keyboard ?interrupt|graceful")  # the program was told, saved and left
 ENDED = {"INTERRUPTED", "KILLED", "CANCELLED", "CANCELED"}  # status words of trackers
 BY_SIGNAL = {129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM"}  # exit codes that a shell reports for these signals
+PACE = ("loss", "score", "rate", "norm", "speed")  # kinds of series that tell how far the training came
 PLANNED_EPOCHS = ("num_train_epochs", "max_epochs", "max_epoch", "n_epochs", "num_epochs", "nb_epochs", "total_epochs", "train_epochs", "epochs", "epoch_num")
 PLANNED_STEPS = ("max_steps", "max_iters", "max_iter", "total_steps", "num_train_steps", "train_steps", "total_timesteps", "t_max", "max_update", "num_iterations")
 PATIENCE = ("patience", "early_stopping_patience", "es_patience", "early_stop", "early_stopping", "stop_patience", "early_stop_patience")
@@ -60,12 +63,18 @@ class Thresholds:
     rows: float = limit(3, "rows", "so many rows must be missing, at the rhythm of the log", "the last row or two are often not written")
 
 
+def examine(event: Event) -> Hit:
+    graceful = GRACEFUL.search(event.text)
+    return Hit([quote(event, primary=True)], Onset(time=event.time), severity="note" if graceful else None)
+
+
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
-    yield from told(case, "interrupted", "cancelled", "terminated")
     for event in final(case):
-        if event.data.get("status") in ENDED or _code(event) in BY_SIGNAL:
-            yield Hit([quote(event, primary=True)], Onset(time=event.time))
+        words = event.data.get("what") in ("interrupted", "cancelled", "terminated", "no-exit-record") or event.data.get("status") in ENDED
+        if words or _code(event) in BY_SIGNAL:
+            yield examine(event)
     if case.ending.status != "finished" and not any(e.fate == "fatal" for e in case.kind("exception")):
+        yield from _unended(case)
         yield from _short(case, limits)
 
 
@@ -74,13 +83,25 @@ def _code(event: Event) -> int:
     return int(str(code)) if str(code).isdigit() else 0
 
 
+def _unended(case: Case) -> Iterator[Hit]:
+    """A tracker's file that begins the run and does not end it: the process was gone before it could."""
+    records = [e for e in case.kind("lifecycle") if e.file.endswith(".wandb")]
+    starts = [e for e in records if e.data.get("what") == "start"]
+    if not starts:
+        return
+    last = max(starts, key=lambda e: (e.time or 0, e.file))
+    if not any(e.file == last.file and "exit_code" in e.data for e in records):
+        text = "wandb wrote the start of the run here, but no exit record: the process was gone before it could"
+        yield Hit([quote(last, primary=True, text=text)], confidence="medium")
+
+
 def _short(case: Case, limits: Thresholds) -> Iterator[Hit]:
     """A plan in the configuration, and curves that end well before it."""
     for names, axis in ((PLANNED_EPOCHS, "epoch"), (PLANNED_STEPS, "step")):
         plan, planned = case.setting(*names), case.number(*names)
         if plan is None or planned is None or planned <= 1:
             continue
-        told = [(last, curve) for curve in case.curves if not curve.metric.startswith("gpu_") and (last := _last(curve, axis))]
+        told = [(last, curve) for curve in case.curves if curve.kind in PACE and (last := _last(curve, axis))]
         if not told:
             return
         (done, rhythm), curve = max(told, key=lambda pair: pair[0][0])
@@ -110,7 +131,9 @@ def _may_stop_early(case: Case, done: float, axis: str) -> bool:
 def _hit(plan: Setting, planned: float, curve: Curve, done: float, axis: str) -> Hit:
     text = f"the last row is of {axis} {done:g}; {planned:g} were configured"
     said = f"The log ends after {done / planned:.0%} of what was configured, and no line says why: it was stopped from outside, or the machine went down."
-    return Hit([point(curve, -1, text, primary=True), configured(plan)], curve.when(-1), "medium", cause=said)
+    # a number of steps is often only an upper bound ("until it is good enough"): that alone is no warning
+    severity: Severity = "warning" if axis == "epoch" else "note"
+    return Hit([point(curve, -1, text, primary=True), configured(plan)], curve.when(-1), "medium", severity=severity, cause=said)
 
 
 SACRED = '{"status": "INTERRUPTED", "start_time": "2021-05-05T08:00:00.000000", "stop_time": "2021-05-05T09:10:00.000000", "experiment": {"name": "maze"}}'

@@ -41,6 +41,7 @@ HINTS = (
     (re.compile(r"^(?:\w+\.)*KeyError"), "A key is not there: a field that the data or the configuration does not have."),
     (re.compile(r"^(?:\w+\.)*IndexError"), "An index is beyond the end: an empty list, or a count that is off by one."),
     (re.compile(r"^(?:\w+\.)*ZeroDivisionError"), "A count was zero: an empty loader, or an epoch shorter than a logging interval."),
+    (re.compile(r"UnicodeDecodeError"), "A binary file (a pickle, an archive) was opened as text."),
     (re.compile(r"^(?:\w+\.)*RecursionError"), "A function called itself without end."),
     (re.compile(r"CU(?:DNN|BLAS)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"), "A CUDA library failed: most often memory was short, else an earlier kernel had failed or versions do not fit."),
 )  # fmt: skip

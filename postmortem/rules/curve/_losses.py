@@ -80,7 +80,8 @@ def share_at(curve: Curve, at: int) -> float:
 
 
 def matching(curve: Curve, others: Sequence[Curve]) -> Curve | None:
-    """The curve that belongs to another one (a training loss to its validation loss): same file first, alike length, smooth rather than per step."""
+    """The curve that belongs to another one (a training loss to its validation loss): same file first, alike length, smooth rather "
+    "than per step."""
     known = [c for c in others if finite(c) >= 3]
     if not known:
         return None
@@ -92,7 +93,7 @@ def level_at(curve: Curve, share: float) -> float:
     """Median of the curve around a share of its length: a twentieth of it, three points at least."""
     known = curve.values[np.isfinite(curve.values)]
     half = max(1, len(known) // 40)
-    at = int(round(share * (len(known) - 1)))
+    at = round(share * (len(known) - 1))
     return float(np.median(known[max(0, at - half) : at + half + 1]))
 
 

@@ -1,14 +1,14 @@
 """The validation result is the same number at every evaluation
 
-Usual causes, most common first: evaluation runs on a copy of the model that is never updated (a cached or exported model, a checkpoint loaded
-each time, EMA weights that are never fed); the validation result is cached or computed once; the model's output does not depend on its input
-(dead units, collapsed logits); the weights do not change at all.
+Usual causes, most common first: evaluation runs on a copy of the model that is never updated (a cached or exported model, a checkpoint
+loaded each time, EMA weights that are never fed); the validation result is cached or computed once; the model's output does not depend on
+its input (dead units, collapsed logits); the weights do not change at all.
 
-To tell them apart: print a checksum of the weights that evaluation uses at two epochs. Same checksum: evaluation has the wrong model. Another
-checksum but the same result: print two predictions; if they are equal for different inputs, the output has collapsed.
+To tell them apart: print a checksum of the weights that evaluation uses at two epochs. Same checksum: evaluation has the wrong model.
+Another checksum but the same result: print two predictions; if they are equal for different inputs, the output has collapsed.
 
-This is not it: a score that is 0 in the first epochs of detection, a score that has reached 100 %, a tiny validation set whose accuracy can only
-take a few values while its loss moves.
+This is not it: a score that is 0 in the first epochs of detection, a score that has reached 100 %, a tiny validation set whose accuracy
+can only take a few values while its loss moves.
 """
 
 from collections.abc import Iterator
@@ -22,10 +22,11 @@ from postmortem.rules.curve._losses import EVALUATION, finite, first, last, matc
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
-explains = ("plateau", "overfitting", "knows-nothing")
+explains = ("plateau", "overfitting")
 fix = (
     "Evaluate the live model: pass the object that the optimizer updates, not a copy, and call `model.eval()` on it.",
-    "Compare `sum(p.double().sum().item() for p in model.parameters())` in training and in evaluation: they must agree, and change from epoch to epoch.",
+    "Compare `sum(p.double().sum().item() for p in model.parameters())` in training and in evaluation: they must agree, and change "
+    "from epoch to epoch.",
     "Print two predictions for two different inputs: equal outputs mean dead units or collapsed logits, not a broken evaluation.",
 )
 prevention = ("Log a checksum of the weights and of the predictions on one fixed batch with every evaluation.",)

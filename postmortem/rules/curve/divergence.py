@@ -1,10 +1,12 @@
 """The training loss climbed away and did not come back
 
-Usual causes, most common first: a learning rate too high for the optimizer, the batch or the precision; no warm-up; gradients that are not
-clipped; a resumed run without its optimizer state; wrong scale of inputs or targets; a momentum or second-moment setting that does not damp.
+Usual causes, most common first: a learning rate too high for the optimizer, the batch or the precision; no warm-up; gradients that are
+not clipped; a resumed run without its optimizer state; wrong scale of inputs or targets; a momentum or second-moment setting that does
+not damp.
 
-To tell them apart: a climb from the very first steps is the learning rate (or the scale of the data); one at the end of the warm-up is the
-peak learning rate; one right after a restart is the optimizer state; one in the middle of a calm descent is a batch or half precision.
+To tell them apart: a climb from the very first steps is the learning rate (or the scale of the data); one at the end of the warm-up is
+the peak learning rate; one right after a restart is the optimizer state; one in the middle of a calm descent is a batch or half
+precision.
 
 This is not it: a validation loss that rises while the training loss falls (overfitting), a jump that comes back (loss-spike), a KL or
 adversarial term, the loss of a value function in reinforcement learning, the warm-up hump of the first steps.
@@ -44,10 +46,10 @@ explains = (
     "loss-spike",
     "hockey-stick",
     "plateau",
-    "hang",
 )
 fix = (
-    "Start again (or from the last checkpoint before the climb) with a learning rate 3 to 10 times smaller and a linear warm-up over the first 1 to 5 % of the steps.",
+    "Start again (or from the last checkpoint before the climb) with a learning rate 3 to 10 times smaller and a linear warm-up "
+    "over the first 1 to 5 % of the steps.",
     "Clip gradients: `torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)` before `optimizer.step()`.",
     "When resuming, load the optimizer's and the scheduler's state too: `optimizer.load_state_dict(checkpoint['optimizer'])`.",
 )

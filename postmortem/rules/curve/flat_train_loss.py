@@ -1,14 +1,14 @@
 """The training loss never left its start
 
-Usual causes, most common first: the gradient does not reach the weights (a detached tensor, `requires_grad=False`, an optimizer that was given
-other parameters); a learning rate of zero or far too small; a learning rate so high that the first steps killed the model (dead units,
-saturated logits); labels that have nothing to do with the inputs; inputs that are constant or not normalised.
+Usual causes, most common first: the gradient does not reach the weights (a detached tensor, `requires_grad=False`, an optimizer that was
+given other parameters); a learning rate of zero or far too small; a learning rate so high that the first steps killed the model (dead
+units, saturated logits); labels that have nothing to do with the inputs; inputs that are constant or not normalised.
 
-To tell them apart: parameters that do not change are a broken path or a zero learning rate; parameters that change while the loss stays at
-ln(number of classes) are dead units or random labels. Overfit one batch of 8 samples: a healthy model gets it to zero in 100 steps.
+To tell them apart: parameters that do not change are a broken path or a zero learning rate; parameters that change while the loss stays
+at ln(number of classes) are dead units or random labels. Overfit one batch of 8 samples: a healthy model gets it to zero in 100 steps.
 
-This is not it: a resumed or fine-tuned model that stands at its floor from the first step, a component loss that is zero by design, a printed
-0.0000 that is only rounding, a loss that is dominated by batch noise for the few points there are.
+This is not it: a resumed or fine-tuned model that stands at its floor from the first step, a component loss that is zero by design, a
+printed 0.0000 that is only rounding, a loss that is dominated by batch noise for the few points there are.
 """
 
 import math
@@ -36,7 +36,8 @@ explains = (
 )
 fix = (
     "Overfit one batch of 8 samples with regularisation off: if its loss stays too, the gradient does not reach the weights.",
-    "Check the path: after `loss.backward()` every `p.grad` must be there and not zero, and `optimizer.param_groups` must hold the same tensors as `model.parameters()`.",
+    "Check the path: after `loss.backward()` every `p.grad` must be there and not zero, and `optimizer.param_groups` must hold the "
+    "same tensors as `model.parameters()`.",
     "Try the learning rate 10 times smaller and 10 times larger for 100 steps each; initialise anew, for dead units do not come back.",
     "Look at one batch as the model sees it: inputs normalised, labels that belong to them.",
 )
@@ -118,7 +119,8 @@ def _at_chance(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
         point(
             curve,
             at,
-            f"{curve.name} is {curve.values[at]:.4g} at {curve.where(at)}: ln({classes:g}) = {chance:.4g}, the loss of guessing among {classes:g} classes",
+            f"{curve.name} is {curve.values[at]:.4g} at {curve.where(at)}: ln({classes:g}) = {chance:.4g}, the loss of guessing "
+            f"among {classes:g} classes",
             primary=True,
         ),
         point(curve, last(curve), f"it is still {end:.4g} after {finite(curve)} points"),
@@ -150,7 +152,8 @@ def _flat(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
         point(
             curve,
             last(curve),
-            f"and ends at {number(curve, 'end'):.4g} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at {curve.where(index(curve, 'at_best'))}",
+            f"and ends at {number(curve, 'end'):.4g} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at "
+            f"{curve.where(index(curve, 'at_best'))}",
         ),
         *_beside(case, still),
     ]

@@ -1,11 +1,11 @@
 """A score that was good is gone
 
-Usual causes, most common first: an update that destroyed the policy or the features (learning rate too high late in training, no clipping or no KL
-limit); a replay buffer or data order that no longer shows what was learned; exploration that collapsed to one action; fine-tuning without the old
-data; weights that became NaN.
+Usual causes, most common first: an update that destroyed the policy or the features (learning rate too high late in training, no clipping
+or no KL limit); a replay buffer or data order that no longer shows what was learned; exploration that collapsed to one action; fine-
+tuning without the old data; weights that became NaN.
 
-To tell them apart: a loss or a gradient norm that jumps where the score falls is one bad update. A slow loss over many evaluations is the data: show
-the old samples again. An entropy that goes to zero before is collapsed exploration.
+To tell them apart: a loss or a gradient norm that jumps where the score falls is one bad update. A slow loss over many evaluations is the
+data: show the old samples again. An entropy that goes to zero before is collapsed exploration.
 
 This is not it: a score that swings, one bad evaluation at the end, a reward that only dips for a while.
 """
@@ -21,9 +21,10 @@ from postmortem.rules.curve._losses import BOUNDED, FALLING, finite, index, last
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
-explains = ("interrupted", "knows-nothing", "degenerate-output", "plateau")
+explains = ("interrupted", "degenerate-output", "plateau")
 fix = (
-    "Go back to the checkpoint of the best score, and continue with a third of the learning rate and gradient clipping (PPO: a smaller clip range or target KL).",
+    "Go back to the checkpoint of the best score, and continue with a third of the learning rate and gradient clipping (PPO: a "
+    "smaller clip range or target KL).",
     "Mix 5 to 20 % of the old data (or replay) into every batch; freeze the lower layers when fine-tuning.",
     "Raise the entropy bonus if the policy's entropy had gone to zero before the fall.",
 )

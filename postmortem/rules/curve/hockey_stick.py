@@ -1,13 +1,15 @@
 """The loss drops at once and never moves again
 
-Usual causes, most common first: a learning rate too high, so that training falls into the nearest basin and bounces there; a model that learned
-only the mean of the targets (or the share of the classes); features that carry no more; a schedule that decays to nothing at once.
+Usual causes, most common first: a learning rate too high, so that training falls into the nearest basin and bounces there; a model that
+learned only the mean of the targets (or the share of the classes); features that carry no more; a schedule that decays to nothing at
+once.
 
-To tell them apart: lower the learning rate tenfold from the first step. If the floor gets lower, it was the learning rate. If not, compare the
-floor with the loss of a constant answer (ln of the number of classes, the variance of the targets): equal means that the inputs are not used.
+To tell them apart: lower the learning rate tenfold from the first step. If the floor gets lower, it was the learning rate. If not,
+compare the floor with the loss of a constant answer (ln of the number of classes, the variance of the targets): equal means that the
+inputs are not used.
 
-This is not it: fine-tuning that is done after a few steps, a long run whose fast phase looks like a wall at this scale, a pretrained model. A curve
-alone cannot tell these from the fault: without other proof this is a note.
+This is not it: fine-tuning that is done after a few steps, a long run whose fast phase looks like a wall at this scale, a pretrained
+model. A curve alone cannot tell these from the fault: without other proof this is a note.
 """
 
 from collections.abc import Iterator
@@ -34,7 +36,8 @@ severity = "warning"
 explains = ("plateau",)
 fix = (
     "Train 200 steps with a tenth of the learning rate (and a warm-up): a lower floor proves that the learning rate was too high.",
-    "Compute the loss of a constant answer (class shares, mean target). If the floor equals it, check that inputs reach the model and belong to their labels.",
+    "Compute the loss of a constant answer (class shares, mean target). If the floor equals it, check that inputs reach the model "
+    "and belong to their labels.",
 )
 prevention = ("Warm the learning rate up over the first 1 to 5 % of the steps, and log the loss of a constant answer as a reference line.",)
 

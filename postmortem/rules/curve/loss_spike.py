@@ -1,13 +1,14 @@
 """The loss shot up and the run was damaged
 
-Usual causes, most common first: one bad batch (corrupt, extreme or mislabelled samples) at a learning rate that let it through; gradients that are
-not clipped; overflow in half precision; Adam's second moment that was too small after a quiet stretch (beta2 0.999 in large models).
+Usual causes, most common first: one bad batch (corrupt, extreme or mislabelled samples) at a learning rate that let it through; gradients
+that are not clipped; overflow in half precision; Adam's second moment that was too small after a quiet stretch (beta2 0.999 in large
+models).
 
-To tell them apart: look at the gradient norm at that step: a norm hundreds of times the usual is one batch; a norm that climbs for many steps
-before is the optimizer. Run the same batch on the checkpoint before: if the loss is high there too, it is the data.
+To tell them apart: look at the gradient norm at that step: a norm hundreds of times the usual is one batch; a norm that climbs for many
+steps before is the optimizer. Run the same batch on the checkpoint before: if the loss is high there too, it is the data.
 
-This is not it: a single noisy batch, a spike that was over within a few points and left nothing behind (that is told as a note), the jump when the
-data or the objective change by design.
+This is not it: a single noisy batch, a spike that was over within a few points and left nothing behind (that is told as a note), the jump
+when the data or the objective change by design.
 """
 
 from collections.abc import Iterator

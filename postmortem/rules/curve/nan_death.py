@@ -1,12 +1,12 @@
 """The loss became NaN or infinite and never came back
 
-Usual causes, most common first: a learning rate too high for this model or batch; overflow in half precision (fp16 attention or logits above
-65,504); log(0), division by zero or the square root of a negative number in the loss; one broken batch (empty, NaN in the data, a label out
-of range); normalisation over a constant; a checkpoint that already held NaN.
+Usual causes, most common first: a learning rate too high for this model or batch; overflow in half precision (fp16 attention or logits
+above 65,504); log(0), division by zero or the square root of a negative number in the loss; one broken batch (empty, NaN in the data, a
+label out of range); normalisation over a constant; a checkpoint that already held NaN.
 
-To tell them apart: a loss or a gradient norm that climbs for many steps before is the learning rate. A loss that dies in the middle of a calm
-descent is one batch, one operation or fp16: run the same batch in fp32. A death at the same step after a restart with the same seed is the
-data; at another step it is the numbers. `torch.autograd.set_detect_anomaly(True)` names the operation, at a tenth of the speed.
+To tell them apart: a loss or a gradient norm that climbs for many steps before is the learning rate. A loss that dies in the middle of a
+calm descent is one batch, one operation or fp16: run the same batch in fp32. A death at the same step after a restart with the same seed
+is the data; at another step it is the numbers. `torch.autograd.set_detect_anomaly(True)` names the operation, at a tenth of the speed.
 
 This is not it: a single NaN that training survived, NaN in the first rows of a reward that has not been earned yet, a metric that is NaN
 because it divides by no samples, a mention of NaN in a configuration (`detect_anomaly=False`).
@@ -42,7 +42,8 @@ fix = (
     "Run the step of the first NaN alone under `torch.autograd.set_detect_anomaly(True)`: it names the operation.",
 )
 prevention = (
-    "Stop at the first non-finite loss: `assert torch.isfinite(loss), step` (Lightning: `detect_anomaly`, Keras: `TerminateOnNaN`), and keep the batch.",
+    "Stop at the first non-finite loss: `assert torch.isfinite(loss), step` (Lightning: `detect_anomaly`, Keras: `TerminateOnNaN`), "
+    "and keep the batch.",
     "Log the gradient norm and the loss scale: they move before the loss does.",
 )
 says = "|".join((
@@ -127,7 +128,8 @@ def _before(case: Case, curve: Curve, at: int, limits: Thresholds) -> tuple[list
         step, death = norm.step(bad), curve.step(at)
         if step is not None and death is not None and step < death:
             return [point(norm, bad, f"{norm.name} was not finite at {norm.where(bad)}, before the loss")], (
-                "The gradient overflowed before the loss did: half precision, or an operation whose gradient is infinite (sqrt or norm at 0)."
+                "The gradient overflowed before the loss did: half precision, or an operation whose gradient is infinite (sqrt or "
+                "norm at 0)."
             )
     known = np.flatnonzero(np.isfinite(curve.values[:at]))
     if len(known) < 5:
@@ -145,7 +147,8 @@ def _before(case: Case, curve: Curve, at: int, limits: Thresholds) -> tuple[list
             climbed
         ], "The loss climbed before it died: the learning rate was too high for where the model was, or the gradients were not clipped."
     return [], (
-        "It died without warning, in the middle of a calm stretch: one bad batch, an operation such as log(0), or overflow in half precision. "
+        "It died without warning, in the middle of a calm stretch: one bad batch, an operation such as log(0), or overflow in half "
+        "precision. "
         "The log cannot tell these apart; to tell: run the batch of the first NaN again in float32 under anomaly detection."
     )
 

@@ -1,10 +1,12 @@
 """The validation loss swings more than it moves
 
-Usual causes, most common first: a learning rate too high for the end of training; a validation set that is tiny or changes from epoch to epoch;
-batch statistics (BatchNorm with small or few batches) that differ between training and evaluation; a cyclic schedule; very unequal batches.
+Usual causes, most common first: a learning rate too high for the end of training; a validation set that is tiny or changes from epoch to
+epoch; batch statistics (BatchNorm with small or few batches) that differ between training and evaluation; a cyclic schedule; very unequal
+batches.
 
-To tell them apart: evaluate one checkpoint twice. Two results mean a random evaluation (dropout left on, augmentation, sampling). The same result
-means that the weights swing: lower the learning rate or average the weights. Swings in the rhythm of the learning rate are the schedule.
+To tell them apart: evaluate one checkpoint twice. Two results mean a random evaluation (dropout left on, augmentation, sampling). The
+same result means that the weights swing: lower the learning rate or average the weights. Swings in the rhythm of the learning rate are
+the schedule.
 
 This is not it: noise around a clear descent, a few odd evaluations, rewards of reinforcement learning.
 """
@@ -22,12 +24,14 @@ from postmortem.rules.examples import drawn, fall, flat, join, line
 severity = "warning"
 explains: tuple[str, ...] = ("overfitting", "plateau")
 fix = (
-    "Lower the learning rate (or let it decay to a tenth) for the last half of the run, and average the weights (EMA, `torch.optim.swa_utils`).",
+    "Lower the learning rate (or let it decay to a tenth) for the last half of the run, and average the weights (EMA, "
+    "`torch.optim.swa_utils`).",
     "Evaluate one checkpoint twice: the results must be equal (`model.eval()`, no augmentation, a fixed set and order).",
     "With BatchNorm and small batches: a larger momentum window, GroupNorm, or SyncBatchNorm across GPUs.",
 )
 prevention = (
-    "Keep the best checkpoint by a smoothed validation loss, and make the validation set large enough that two evaluations agree within 1 %.",
+    "Keep the best checkpoint by a smoothed validation loss, and make the validation set large enough that two evaluations agree "
+    "within 1 %.",
 )
 
 

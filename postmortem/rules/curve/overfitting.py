@@ -1,13 +1,15 @@
 """The validation loss turned up while the training loss went on falling
 
-Usual causes, most common first: more epochs than the data can bear; a model too large for the data, or regularisation switched off (weight decay,
-dropout, augmentation); too little or too uniform data; duplicates between training samples; validation data of another kind.
+Usual causes, most common first: more epochs than the data can bear; a model too large for the data, or regularisation switched off
+(weight decay, dropout, augmentation); too little or too uniform data; duplicates between training samples; validation data of another
+kind.
 
-To tell them apart: the epoch of the minimum tells how much training the data bear. A minimum in the first epochs speaks for tiny data or a large
-pretrained model at a high learning rate. A validation loss that is high from the start and never falls speaks for data of another kind.
+To tell them apart: the epoch of the minimum tells how much training the data bear. A minimum in the first epochs speaks for tiny data or
+a large pretrained model at a high learning rate. A validation loss that is high from the start and never falls speaks for data of another
+kind.
 
-This is not it: a rise within the noise of evaluation, a mild rise near the end, a validation loss that rises while the validation accuracy still
-improves (over-confidence, told as a note), training and validation losses on different scales.
+This is not it: a rise within the noise of evaluation, a mild rise near the end, a validation loss that rises while the validation
+accuracy still improves (over-confidence, told as a note), training and validation losses on different scales.
 """
 
 from collections.abc import Iterator
@@ -36,10 +38,12 @@ from postmortem.rules.curve._losses import (
 from postmortem.rules.examples import drawn, fall, join, line
 
 severity = "warning"
-explains = ("forgetting", "plateau", "knows-nothing")
+explains = ("forgetting", "plateau")
 fix = (
-    "Use the checkpoint of the validation minimum, and stop there next time: early stopping on the validation loss with a patience of a tenth of the run.",
-    "Regularise: weight decay 0.01 to 0.1, dropout 0.1 to 0.5, augmentation; or a smaller model, or a lower learning rate when fine-tuning.",
+    "Use the checkpoint of the validation minimum, and stop there next time: early stopping on the validation loss with a patience "
+    "of a tenth of the run.",
+    "Regularise: weight decay 0.01 to 0.1, dropout 0.1 to 0.5, augmentation; or a smaller model, or a lower learning rate when "
+    "fine-tuning.",
     "Look for duplicates within the training data, and compare a few validation samples with training samples by eye.",
 )
 prevention = ("Save the best checkpoint by validation loss from the first epoch on, and plot both losses on one axis.",)

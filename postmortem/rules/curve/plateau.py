@@ -1,13 +1,14 @@
 """Training stopped improving far from any good result
 
-Usual causes, most common first: a learning rate that is too high to settle, or decayed too early to move; a task the reward or the loss does not
-lead to (sparse rewards, a wrong label mapping); a model that is too small or its exploration switched off; data that hold no more.
+Usual causes, most common first: a learning rate that is too high to settle, or decayed too early to move; a task the reward or the loss
+does not lead to (sparse rewards, a wrong label mapping); a model that is too small or its exploration switched off; data that hold no
+more.
 
-To tell them apart: drop the learning rate tenfold for a few hundred steps from the last checkpoint. A step down means that it was too high; no
-answer at all means that the signal is missing: look at what the model outputs.
+To tell them apart: drop the learning rate tenfold for a few hundred steps from the last checkpoint. A step down means that it was too
+high; no answer at all means that the signal is missing: look at what the model outputs.
 
-This is not it: a model that has converged. A flat end is how every good run looks, so this is a warning only where a bounded score stayed near
-its worst for the whole run, and a note where a steady fall broke off.
+This is not it: a model that has converged. A flat end is how every good run looks, so this is a warning only where a bounded score stayed
+near its worst for the whole run, and a note where a steady fall broke off.
 """
 
 from collections.abc import Iterator
@@ -65,7 +66,8 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     poor = [c for c in known if _nowhere(c, limits)]
     if poor and len(poor) == len(known):
         curve = poor[0]
-        text = f"{curve.name} begins at {number(curve, 'start'):.4g} and ends at {number(curve, 'end'):.4g}; in {finite(curve)} evaluations its trend never exceeds {number(curve, 'best'):.4g}"
+        text = f"{curve.name} begins at {number(curve, 'start'):.4g} and ends at {number(curve, 'end'):.4g}; in {finite(curve)} "
+        f"evaluations its trend never exceeds {number(curve, 'best'):.4g}"
         yield Hit([point(curve, last(curve), text, primary=True)], curve.when(first(curve)), "medium")
         return
     if rewarded(case):

@@ -1,12 +1,14 @@
 """The loss creeps down in a straight line and hardly leaves its start
 
-Usual causes, most common first: a learning rate far too low; most parameters frozen (or not given to the optimizer); updates clipped to almost
-nothing; gradients that vanish on their way (deep sigmoid or tanh layers, poor initialisation); a warm-up that lasts longer than the run.
+Usual causes, most common first: a learning rate far too low; most parameters frozen (or not given to the optimizer); updates clipped to
+almost nothing; gradients that vanish on their way (deep sigmoid or tanh layers, poor initialisation); a warm-up that lasts longer than
+the run.
 
-To tell them apart: the update ratio (learning rate * gradient norm / weight norm) should be near 1e-3. Far below with ordinary gradients it is
-the learning rate; with tiny gradients it is vanishing. A learning rate that still rises at the end is the warm-up.
+To tell them apart: the update ratio (learning rate * gradient norm / weight norm) should be near 1e-3. Far below with ordinary gradients
+it is the learning rate; with tiny gradients it is vanishing. A learning rate that still rises at the end is the warm-up.
 
-This is not it: the last stretch of a long run that is resumed, fine-tuning of a model that is good already, a slow start that speeds up later.
+This is not it: the last stretch of a long run that is resumed, fine-tuning of a model that is good already, a slow start that speeds up
+later.
 """
 
 import math
@@ -22,7 +24,8 @@ severity = "warning"
 explains = ("still-improving", "plateau", "knows-nothing")
 fix = (
     "Raise the learning rate tenfold (then again) for 200 steps each; keep the largest that falls smoothly.",
-    "Check that all parameters are trained: `sum(p.numel() for g in optimizer.param_groups for p in g['params'])` against the model's size.",
+    "Check that all parameters are trained: `sum(p.numel() for g in optimizer.param_groups for p in g['params'])` against the "
+    "model's size.",
     "Shorten the warm-up to 1 to 5 % of the steps, and look at the share of steps in which clipping bites.",
 )
 prevention = ("Log the update ratio (target about 1e-3), and run a learning-rate sweep of 100 steps each before the long run.",)

@@ -1,13 +1,13 @@
 """The run stopped while it was still getting better
 
-Usual causes, most common first: too few epochs or steps for the learning rate; a run that was cut short; early stopping with too little patience; a
-learning rate so low that the planned length cannot do.
+Usual causes, most common first: too few epochs or steps for the learning rate; a run that was cut short; early stopping with too little
+patience; a learning rate so low that the planned length cannot do.
 
-To tell them apart: compare the last step with the planned one. Reached, it is the plan; not reached, look at how the run ended. A curve that falls in a
-straight line from beginning to end speaks for a learning rate that is too low.
+To tell them apart: compare the last step with the planned one. Reached, it is the plan; not reached, look at how the run ended. A curve
+that falls in a straight line from beginning to end speaks for a learning rate that is too low.
 
-This is not it: the slow gain that every curve has at its end, a run whose schedule had brought the learning rate to nothing, rewards that rise and
-fall.
+This is not it: the slow gain that every curve has at its end, a run whose schedule had brought the learning rate to nothing, rewards that
+rise and fall.
 """
 
 from collections.abc import Iterator
