@@ -101,13 +101,13 @@ def _cause(root: Finding, loud: Sequence[Finding], explainers: Mapping[str, tupl
         float(CONFIDENCES.index(root.confidence)),
         -float(FAMILY_ORDER.get(families[root.rule], 0)),
         -float(len(reached)),
-        _when(root.onset),
+        *_when(root.onset),
     )
     return Cause(root, tuple(reached), score)
 
 
-def _when(onset: Onset) -> float:
-    """An onset as a number for sorting; unknown sorts last."""
+def _when(onset: Onset) -> tuple[int, float]:
+    """An onset for sorting: steps first, then epochs (the two cannot be compared), unknown last."""
     if onset.step is not None:
-        return float(onset.step)
-    return float("inf") if onset.epoch is None else float(onset.epoch)
+        return 0, float(onset.step)
+    return (2, 0.0) if onset.epoch is None else (1, float(onset.epoch))

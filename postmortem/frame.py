@@ -85,17 +85,17 @@ def assemble(readings: Iterable[Reading]) -> pl.DataFrame:
     lines = _column(blocks, "lines", 0, np.int64)
     frame = pl.DataFrame(
         {
-            "file": _repeat([file for file, _ in pairs], sizes, pl.String()),
+            "file": _repeat([file for file, _ in pairs], sizes, pl.Categorical()),
             "line": _nullable(lines, lines == 0),
             "time": _missing(_column(blocks, "times", NO_TIME, np.int64), NO_TIME),
             "step": _missing(_column(blocks, "steps", NO_STEP, np.int64), NO_STEP),
             "epoch": pl.Series(_column(blocks, "epochs", np.nan, np.float64), nan_to_null=True),
-            "split": _repeat([word.split for word in words], sizes, pl.String()),
+            "split": _repeat([word.split for word in words], sizes, pl.Enum(list(SPLITS))),
             "device": _repeat([block.device for block in blocks], sizes, pl.Int32()),
             "rank": _repeat([block.rank for block in blocks], sizes, pl.Int32()),
             "segment": pl.Series(_column(blocks, "segments", 0, np.int64)),
-            "metric": _repeat([word.metric for word in words], sizes, pl.String()),
-            "raw_name": _repeat([block.raw_name for block in blocks], sizes, pl.String()),
+            "metric": _repeat([word.metric for word in words], sizes, pl.Categorical()),
+            "raw_name": _repeat([block.raw_name for block in blocks], sizes, pl.Categorical()),
             "value": pl.Series(np.concatenate([np.asarray(block.values, np.float64) for block in blocks])),
             "series": _repeat([block.series for block in blocks], sizes, pl.UInt32()),
         }
@@ -142,7 +142,7 @@ def _column(blocks: Sequence[Block], name: str, missing: float, dtype: type) -> 
 
 
 def _repeat(values: list, sizes: np.ndarray, dtype: pl.DataType) -> pl.Series:
-    """One value a block, repeated for each of its rows."""
+    """One value a block, repeated for each of its rows (cast first: there are far fewer blocks than rows)."""
     import polars as pl
 
     return pl.Series(values, dtype=dtype)[np.repeat(np.arange(len(values)), sizes)]

@@ -16,7 +16,7 @@ from test_reports_hostile import HOSTILE, hostile_everywhere
 
 from postmortem import reports
 from postmortem.model import Diagnosis
-from postmortem.reports._escape import visible
+from postmortem.reports.escape import visible
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(os.environ.get("AXE_JS", "node_modules/axe-core/axe.min.js"))  # npm install axe-core; the check is left out without it

@@ -16,7 +16,7 @@ from diagnoses import curve, diagnosis, finding, saying
 from postmortem import reports
 from postmortem.model import Evidence, Origin, Reading, Setting
 from postmortem.reports import context, markdown
-from postmortem.reports._escape import capped, middle, one_line, visible
+from postmortem.reports.escape import capped, middle, one_line, visible
 
 # ---------------------------------------------------------------------- the terminal
 

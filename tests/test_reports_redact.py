@@ -12,7 +12,7 @@ from diagnoses import curve, diagnosis, finding, saying
 from postmortem import reports
 from postmortem.model import Evidence, Origin, Reading, Setting
 from postmortem.reports import journal, regress
-from postmortem.reports.redact import redact
+from postmortem.reports.redact import redact, redact_setting
 
 LETTERS = string.ascii_letters
 MIXED = LETTERS + string.digits
@@ -129,6 +129,11 @@ def test_values_of_secret_settings_go_whatever_they_look_like() -> None:
     page = reports.render(replace(diagnosis(), settings=[*settings, nested]), "html")
     assert not any(word in page for word in ("hunter2", "abcdef", "correct horse", "abcabc"))
     assert all(word in page for word in ("kept", "0.1", "True", "ann"))
+
+
+def test_one_setting_can_be_cleaned_alone() -> None:
+    assert redact_setting("api_key", "hunter2") == "[redacted: value of a secret setting]"
+    assert redact_setting("lr", 0.1) == 0.1 and redact_setting("name", "a\x1bb") == "a\\x1bb"
 
 
 def test_evidence_about_a_secret_setting_does_not_tell_it() -> None:

@@ -10,6 +10,7 @@ import graphlib
 from pathlib import Path
 
 import pytest
+
 from postmortem.errors import NothingToAnalyse, RuleError
 from postmortem.examine import examine
 from postmortem.model import SEVERITIES, Event, Finding
@@ -116,7 +117,17 @@ def test_patterns_stand_together(rule: Rule) -> None:
             assert not rule.says.search(line) or base.wanted().search(line)
 
 
-LONG = (" " * 3000, "a" * 3000, "1 " * 1500, "(" * 1500, "/x" * 1500, "Error: " * 400, "shape (1, 2) " * 250, "'" * 3000, "key: value, " * 250)
+LONG = (
+    " " * 3000,
+    "a" * 3000,
+    "1 " * 1500,
+    "(" * 1500,
+    "/x" * 1500,
+    "Error: " * 400,
+    "shape (1, 2) " * 250,
+    "'" * 3000,
+    "key: value, " * 250,
+)
 
 
 def test_patterns_take_no_time() -> None:
@@ -151,7 +162,9 @@ def test_pages_show_every_rule() -> None:
         assert page.startswith(f"# {rule.id}\n") and "## Fix" in page and "## Prevention" in page
 
 
-@pytest.mark.parametrize(("leave_out", "message"), [("fix", "no fix"), ("prevention", "no prevention"), ("severity", "severity"), ("says", "neither")])
+@pytest.mark.parametrize(
+    ("leave_out", "message"), [("fix", "no fix"), ("prevention", "no prevention"), ("severity", "severity"), ("says", "neither")]
+)
 def test_an_incomplete_rule_is_refused(leave_out: str, message: str) -> None:
     from types import ModuleType
 

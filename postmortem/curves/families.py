@@ -244,9 +244,9 @@ PAGE = """# Shapes of curves
 The shape of a curve is one word, decided from its change points and a few robust numbers relative to its own scale and noise
 (`postmortem/curves/`). A shape is a description, no verdict: what is a fault is decided by the rules, which see all curves of a run.
 
-How well the words fit is measured on drawn curves: {count} a family, from 20 (some families need more) to 20,000 points, over six orders of
-magnitude, with normal and heavy-tailed noise. This page is written by `python -m postmortem.curves.families docs/shapes.md`; the tests hold the
-same figures on other curves (at least 95 % right, healthy called sick at most 1 %).
+How well the words fit is measured on drawn curves: {count} a family, from 20 (some families need more) to 20,000 points, over six
+orders of magnitude, with normal and heavy-tailed noise. This page is written by `python -m postmortem.curves.families docs/shapes.md`;
+the tests hold the same figures on other curves (at least 95 % right, healthy called sick at most 1 %).
 
 {table}
 

@@ -58,7 +58,7 @@ def shape_of(curve: Curve) -> Shape:
         at = test(seen, curve.segments)
         if at is not None and (name != "unknown-direction" or curve.direction is None):
             return Shape(_in_words(name, curve), seen.point(at), numbers)
-    return Shape("converging", None, numbers)
+    return Shape("converging" if seen.gain > 0 else "wandering", None, numbers)
 
 
 def _in_words(name: str, curve: Curve) -> str:
@@ -249,7 +249,7 @@ def _still_improving(seen: Look, _: Sequence[Segment]) -> int | None:
 
 
 def _noisy_falling(seen: Look, _: Sequence[Segment]) -> int | None:
-    return 0 if seen.raw_noise > NOISY * seen.drop else None
+    return 0 if seen.raw_noise > NOISY * seen.drop and seen.gain > 0 and seen.lift > 0 else None
 
 
 def _bucket(seen: Look, point: int) -> int:

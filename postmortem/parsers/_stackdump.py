@@ -7,23 +7,31 @@ import re
 from postmortem.parsers._crash import KEEP_LINES, Answer, Crash, best_frame, short_frame
 from postmortem.parsers._pytrace import FRAME
 
-# How a dump begins. Groups: type and message (a fixed type stands beside the regex), where = source file and line.
-STARTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(regex, re.VERBOSE))
-    for kind, regex in (
-        ("Check failed", r"^F\d{4,8}\ [\d:.]+\s+\d+\ (?P<where>\S+?:\d+)\]\ Check\ failed:\s*(?P<message>.*)"),
-        ("Check failed", r"^[-\d]+\ [\d:.]+:\ F\ (?P<where>\S+?:\d+)\]\ (?:Check\ failed:\s*)?(?P<message>.*)"),
-        ("Fatal", r"^F\d{4,8}\ [\d:.]+\s+\d+\ (?P<where>\S+?:\d+)\]\ (?P<message>.*)"),
-        ("Aborted", r"^\*\*\*\ Aborted\ at\ (?P<message>.*?)\s*(?:\*\*\*)?$"),
-        ("", r"terminate\ called\ after\ throwing\ an\ instance\ of\ '(?P<type>[^']+)'(?P<message>)"),
-        ("terminate", r"^(?P<message>terminate\ called\ (?:recursively|without\ an\ active\ exception))"),
-        ("Fatal Python error", r"^Fatal\ Python\ error:\s*(?P<message>.*)"),
-        ("Assertion failed", r"""^(?P<where>\S+\.(?:cuh?|cpp|cc|h|c):\d+):\ .*?(?P<message>Assertion\ [`'"].+['`"]\ failed\.?)"""),
-        ("Assertion failed", r"""^[\w./-]+:\ (?P<where>\S+\.(?:cuh?|cpp|cc|hpp|h|c):\d+):\ .*?(?P<message>Assertion\ [`'"].+['`"]\ failed\.?)"""),
-        ("Lua error", r"^\S*(?:luajit|lua|th)(?:-\S*)?:\ (?P<where>\S+\.lua:\d+):\ (?P<message>.*)"),
-        ("glibc", r"^\*\*\*\ (?:Error\ in\ [`']\S+?'|glibc\ detected\ \*\*\*[^:]*):\s*(?P<message>.*?):?\s*(?:0x\w+)?\s*(?:\*\*\*)?$"),
-        ("Signal", r"\*\*\*\ Process\ received\ signal\ \*\*\*(?P<message>)"),
-        ("", r"^(?P<type>SIG(?:SEGV|ABRT|BUS|FPE|ILL))(?P<message>:\ .+)"),
+# How a dump begins: a text that every such line holds, the type (or "", then a group says it), the expression.
+# Groups: type and message, where = source file and line.
+STARTS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
+    (literal, kind, re.compile(regex, re.VERBOSE))
+    for literal, kind, regex in (
+        ("Check failed", "Check failed", r"^F\d{4,8}\ [\d:.]+\s+\d+\ (?P<where>\S+?:\d+)\]\ Check\ failed:\s*(?P<message>.*)"),
+        (": F ", "Check failed", r"^[-\d]+\ [\d:.]+:\ F\ (?P<where>\S+?:\d+)\]\ (?:Check\ failed:\s*)?(?P<message>.*)"),
+        ("F", "Fatal", r"^F\d{4,8}\ [\d:.]+\s+\d+\ (?P<where>\S+?:\d+)\]\ (?P<message>.*)"),
+        ("Aborted at", "Aborted", r"^\*\*\*\ Aborted\ at\ (?P<message>.*?)\s*(?:\*\*\*)?$"),
+        ("terminate called", "", r"terminate\ called\ after\ throwing\ an\ instance\ of\ '(?P<type>[^']+)'(?P<message>)"),
+        ("terminate called", "terminate", r"^(?P<message>terminate\ called\ (?:recursively|without\ an\ active\ exception))"),
+        ("Fatal Python", "Fatal Python error", r"^Fatal\ Python\ error:\s*(?P<message>.*)"),
+        (
+            "Assertion ",
+            "Assertion failed",
+            r"""^(?:[\w./-]+:\ )?(?P<where>\S+\.(?:cuh?|cpp|cc|hpp|h|c):\d+):\ .*?(?P<message>Assertion\ [`'"].+['`"]\ failed\.?)""",
+        ),
+        (".lua:", "Lua error", r"^\S*(?:luajit|lua|th)(?:-\S*)?:\ (?P<where>\S+\.lua:\d+):\ (?P<message>.*)"),
+        (
+            "*** ",
+            "glibc",
+            r"^\*\*\*\ (?:Error\ in\ [`']\S+?'|glibc\ detected\ \*\*\*[^:]*):\s*(?P<message>.*?):?\s*(?:0x\w+)?\s*(?:\*\*\*)?$",
+        ),
+        ("received signal", "Signal", r"\*\*\*\ Process\ received\ signal\ \*\*\*(?P<message>)"),
+        ("SIG", "", r"^(?P<type>SIG(?:SEGV|ABRT|BUS|FPE|ILL))(?P<message>:\ .+)"),
     )
 )
 _GOES_ON = re.compile(
@@ -44,8 +52,8 @@ FOREIGN_LINES = 3
 
 def start(text: str) -> tuple[str, re.Match[str]] | None:
     """The kind of dump that begins in this line, and what was found; None: none does."""
-    for kind, regex in STARTS:
-        if match := regex.search(text):
+    for literal, kind, regex in STARTS:
+        if literal in text and (match := regex.search(text)):
             return kind, match
     return None
 

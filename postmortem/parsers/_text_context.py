@@ -10,7 +10,7 @@ from postmortem.parsers._text_line import Columns, Metric, Said
 
 HEAD_REACH = 200  # segments below a heading with a step ("[step=370/10000]") in which lines without a step of their own belong to it
 OWN_REACH = 6  # the same below a line that has a step and metrics: what follows at once was printed together with it
-CODE_REACH = 3  # segments below a line of code that are taken for code, too
+CODE_REACH = 3  # segments below a line of code that are taken for code, too, unless they say a step or an epoch
 BARE_COLUMNS = range(2, 9)  # columns that a line of bare numbers may have
 
 _SIDES: dict[str, Split] = {"training": "train", "train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}

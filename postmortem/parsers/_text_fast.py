@@ -167,7 +167,7 @@ class Fast:
                 self._group(taken_apart, told, rows[heads == head], groups, marks)
 
     def _group(self, taken_apart: Mined, told: Told, rows: np.ndarray, groups: list[_Group], marks: Marks, alone: bool = False) -> None:
-        if not told.boxed and not told.heads:
+        if not told.boxed and told.step is None and told.epoch is None:
             rows = rows[~marks.in_code(rows)]
         if not len(rows):
             return

@@ -156,6 +156,8 @@ class Marks:
         """The step of each row, NO_STEP where nobody says."""
         if own is not None:
             steps = whole(own)
+        elif told.epoch is not None:
+            steps = np.full(len(rows), NO_STEP)
         elif self._step_at is None or self._until_at is None:
             steps = np.where(rows + self.base <= self.state.step_until, self.state.step, NO_STEP)
         else:

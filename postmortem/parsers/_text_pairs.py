@@ -27,7 +27,8 @@ _BAR_RANK = 3  # "45/100" of a bar or in brackets: a counter without a name
 _STOP = frozenset(
     ["for", "with", "of", "in", "at", "to", "from", "took", "after", "and", "by", "the", "is", "on", "than", "was", "were", "using", "over", "per", "a", "an", "or", "as", "best", "got", "only", "last", "first", "next", "top", "about", "approx", "every", "found", "loaded", "saved", "took", "used", "line", "version", "column", "page", "chapter", "node", "port", "pid", "job", "id", "gpu", "gpus", "cpu", "worker", "workers", "process", "seed", "since", "size", "shape", "total", "be", "are", "than", "attempt", "retry", "try", "between", "within", "under", "until", "exit", "code", "signal", "file", "files", "be", "not", "no", "has", "have", "this", "that", "it", "its"]
 )
-_NOT_METRICS = frozenset(["eta", "shape", "size", "seed", "port", "pid", "job_id", "version", "v_num", "world_size", "dtype", "device", "line", "id"])
+_NUMBERED = re.compile(r"\b(?:code|id|pid|port|version|seed)$", re.IGNORECASE)  # names of numbers that only tell things apart
+_NOT_METRICS = frozenset(["loss scaler", "loss weight", "eta", "shape", "size", "seed", "port", "pid", "job_id", "version", "v_num", "world_size", "dtype", "device", "line", "id"])
 
 _TQDM = re.compile(
     r"\d{1,3}%\|[^|]*\|\s*(?P<i>[\d.]+[kMG]?)/[\d.?]+[kMG]?\s*(?:\[[^,\]]*(?:,\s*[\d.?]+\s?\w*/\w+)?)?|\d+it \[[\d:]+(?:,\s*[\d.?]+\s?\w*/\w+)?"
@@ -38,6 +39,7 @@ _KERAS = re.compile(
 _OPENING = re.compile(r"(?:\b(?:tensor|array|Tensor|np\.float(?:32|64))\()?[\s\[({'\"]*$")
 _SPLITTER = re.compile(r"[,;|{}\[\]\t\"'<>]|\s{2,}|\s-+\s|:\s|=\s|\.\s|\)\s+(?=\S)|^\s*\)")
 _STRONG = (":", "=", "||", "->", "=>", "\u2192")
+_NAMED = re.compile(r"\s?[:=]\s*[-+]?[\d.]")
 _CODE_FILE = re.compile(r"\.(?:py|cc?|cpp|cu|h|hpp|go|rs|lua|so|sh|js)$|importlib|^frozen ")
 _KEY = re.compile(r"[^\W\d][\w .@/%#()\-+*^\u0394]*$")
 _WORD = re.compile(r"[^\W\d_]{2,}")
@@ -84,6 +86,8 @@ def read(text: str, begin: int) -> Read | None:
         glued = match.start() > previous and text[match.start() - 1] not in " \t[({'\"" and not gap.strong
         if match["word"] and not gap.strong and not _known(gap.name):
             continue  # "number of nan iterations": a word of a name, no number
+        if gap.name and not gap.strong and match["plain"] and not role(gap.name) and _NAMED.match(text, match.end()):
+            continue  # "accuracy top 5: 0.98": a part of the name
         previous = match.end()
         num = numbers.from_match(match)
         if glued:
@@ -195,7 +199,7 @@ def _last_counter(low: str) -> str:
 
 
 def _add(found: Read, name: str, num: Num) -> None:
-    if name.lower() in _NOT_METRICS:
+    if name.lower() in _NOT_METRICS or _NUMBERED.search(name):
         return
     split = None if says_split(name) else found.split
     if all(pair.name != name or pair.split != split for pair in found.pairs):
@@ -211,7 +215,7 @@ def _take_weak(found: Read, weak: list[tuple[int, str, Num, Split | None]]) -> N
         if not short[name] and counted and len(words) == 1 and words[0].lower() not in _STOP and len(name) > 1:
             short[name] = name
         taken = short[name]
-        if not taken or taken.lower() in _NOT_METRICS:
+        if not taken or taken.lower() in _NOT_METRICS or _NUMBERED.search(taken):
             continue
         pair = Pair(taken, num, None if says_split(taken) else split)
         if all(other.name != taken or other.split != pair.split for other in found.pairs):
@@ -224,10 +228,12 @@ def _known_end(name: str) -> str:
     words = name.split()
     while words and words[-1].lower() in _LINKS:
         words.pop()
-    for count in range(min(3, len(words)), 0, -1):
-        if words[-count].lower() not in _STOP and _known(" ".join(words[-count:])):
-            return " ".join(words[-count:])
-    return ""
+    if not words or words[-1].lower() in _STOP:
+        return ""
+    ends = [" ".join(words[-count:]) for count in range(min(3, len(words)), 0, -1) if words[-count].lower() not in _STOP]
+    known = [end for end in ends if _known(end)]
+    # Of several the one that we know by heart ("loss scale"), not one that only looks like a loss ("reducing loss scale").
+    return next((end for end in known if " " in end and vocabulary.lookup(end).metric != "_".join(vocabulary.tokens(end))), next(iter(known), ""))
 
 
 _LINKS = frozenset("to is of was at now reached by".split())

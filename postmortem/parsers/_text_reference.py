@@ -97,9 +97,10 @@ class Reference:
         if found.boxed:
             self.box_step = own_step if own_step != NO_STEP else self.box_step
             self.box_epoch = own_epoch if own_epoch == own_epoch else self.box_epoch
-        elif self.ordinal <= self.code_until:
+        elif self.ordinal <= self.code_until and found.step is None and found.epoch is None:
             return
-        step = own_step if found.step is not None else self.step if self.ordinal <= self.step_until else NO_STEP
+        below = found.epoch is None and self.ordinal <= self.step_until
+        step = own_step if found.step is not None else self.step if below else NO_STEP
         epoch = own_epoch if found.epoch is not None else self.epoch
         section = self.section
         if found.step is not None and not found.boxed:

@@ -18,6 +18,7 @@ from postmortem.model import Split
 MOST_SERIES = 2_000  # series of one file; what comes later is counted, not kept
 MOST_POINTS = 200_000  # points of one series; a longer one is thinned out
 MOST_IN_ALL = 800_000  # points of all series of a file
+MANY_FALLS = 3  # times that a counter starts again until it is no step
 FEWEST_KNOWN = 3  # points of a learning rate, a norm, ... whose lines say neither step nor epoch
 FEWEST_UNKNOWN = 5  # points that a series needs whose name nobody knows and that has neither step nor epoch
 
@@ -147,8 +148,14 @@ def _within_epoch(points: Points) -> bool:
     """Does the counter start again with every epoch? Then it is no step of the optimizer."""
     known = points.steps != NO_STEP
     steps, epochs = points.steps[known], points.epochs[known]
-    falls = steps[1:] < steps[:-1]
-    return bool(falls.any()) and int((falls & (epochs[1:] > epochs[:-1])).sum()) * 2 >= int(falls.sum())
+    falls = np.flatnonzero(steps[1:] < steps[:-1]) + 1
+    if not len(falls):
+        return False
+    if int((epochs[falls] > epochs[falls - 1]).sum()) * 2 >= len(falls):
+        return True
+    # Without epochs: a counter that goes back to its beginning again and again. A run that was restarted does so once or twice.
+    low = steps.min() + (steps.max() - steps.min()) * 0.05 + 1
+    return len(falls) >= MANY_FALLS and int((steps[falls] <= low).sum()) * 5 >= len(falls) * 4
 
 
 def _worth(key: Key, points: Points, own: bool, begins: int) -> bool:
@@ -157,10 +164,10 @@ def _worth(key: Key, points: Points, own: bool, begins: int) -> bool:
     count, counted = len(points.values), bool((points.steps != NO_STEP).any() or not np.isnan(points.epochs).all())
     if kind == "setting":
         return own and count > 1
-    if kind in ("loss", "score"):
-        return True
     if not counted and int(points.lines[-1]) < begins:
         return False
+    if kind in ("loss", "score"):
+        return True
     if kind in ("norm", "rate", "probe", "ratio", "scale"):
         return own or count >= FEWEST_KNOWN
     if kind and kind != "count":

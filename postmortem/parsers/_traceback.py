@@ -52,6 +52,7 @@ _SOFT_PREFIX = re.compile(r"\b(?:WARN(?:ING)?|INFO|DEBUG|I|W)\b[^a-z]*$|WARNING"
 _SOFT_LINE = re.compile(
     r"--- Logging error ---|Exception ignored in|WON'T CONVERT|\bWARN(?:ING)?\b.*(?i:fail|error|could not|unable|except|skip|retry|ignor|due to)"
 )
+_SOFT_WORDS = ("WARN", "Logging error", "Exception ignored", "WON'T CONVERT")
 _SOFT_TYPE = re.compile(r"Warning$")
 
 
@@ -104,7 +105,7 @@ class Folder:
             return True
         if self._begin(tag, line_no, text, rank):
             return True
-        if _SOFT_LINE.search(text):
+        if any(word in text for word in _SOFT_WORDS) and _SOFT_LINE.search(text):
             self._soft_at = line_no
         return False
 
@@ -142,7 +143,7 @@ class Folder:
         return answer is Answer.TAKEN
 
     def _begin(self, tag: str, line_no: int, text: str, rank: int | None) -> bool:
-        head = HEAD.search(text)
+        head = HEAD.search(text) if "most recent call last" in text else None
         story: PythonTrace | StackDump
         prefix = ""
         if head is not None:
@@ -152,12 +153,12 @@ class Folder:
             kind = head["kind"] or ("-" if prefix.strip(" ─-").endswith(("╭", "+")) or head[0].startswith("-") else "")
             story = PythonTrace(line_no, kind)
             prefix = "" if kind in ("-", "Exception Group ") else prefix
-        elif FRAME.match(text) and text.lstrip().startswith("File"):
+        elif text.lstrip().startswith("File ") and FRAME.match(text):
             story = PythonTrace(line_no, partial=True)
             story.offer(line_no, text)
         elif (dump := _stackdump.start(text)) is not None:
             story = StackDump(line_no, *dump)
-        elif (match := STRICT.match(text)) and not _SOFT_TYPE.search(match["type"]) and match["message"]:
+        elif text[:1].isalpha() and (match := STRICT.match(text)) and not _SOFT_TYPE.search(match["type"]) and match["message"]:
             return self._bare(tag, line_no, text, rank)
         else:
             return False

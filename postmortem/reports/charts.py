@@ -17,8 +17,8 @@ import numpy as np
 from postmortem.model import Curve, Diagnosis
 from postmortem.reports import words
 from postmortem.reports._bundle import core_only
-from postmortem.reports._escape import middle
 from postmortem.reports._points import Axis, axis_of, kept_points, log_scale, power_of_ten
+from postmortem.reports.escape import middle
 
 MOST_CHARTS = 30  # of a report; the other curves stand in its table
 MOST_GPU = 6

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from postmortem import __version__
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
-from postmortem.reports._escape import ORDER, capped, middle, no_orders, one_line
+from postmortem.reports.escape import ORDER, capped, middle, no_orders, one_line
 from postmortem.reports.json import ascii_json
 
 TERMINATION_BYTES = 4096  # Kubernetes keeps no more of /dev/termination-log

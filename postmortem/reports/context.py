@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import IO
 
 from postmortem.model import Evidence
-from postmortem.reports._escape import middle, uncoloured, visible
+from postmortem.reports.escape import middle, uncoloured, visible
 from postmortem.reports.redact import redact
 
 BEFORE, AFTER = 3, 2  # lines shown around the proof

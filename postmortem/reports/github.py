@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from postmortem.errors import OutputError
 from postmortem.model import Diagnosis, Finding, Severity
 from postmortem.reports import markdown, words
-from postmortem.reports._escape import middle, no_orders, one_line
+from postmortem.reports.escape import middle, no_orders, one_line
 
 # GitHub shows at most 10 annotations of each kind a step (actions/toolkit, docs/problem-matchers.md).
 MOST = 10

@@ -13,8 +13,8 @@ from postmortem import __version__
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import charts as drawing
 from postmortem.reports import context, words
-from postmortem.reports._escape import middle
 from postmortem.reports._timeline import timeline
+from postmortem.reports.escape import middle
 
 if TYPE_CHECKING:
     from markupsafe import Markup

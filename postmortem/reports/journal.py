@@ -104,7 +104,7 @@ def render(diagnosis: Diagnosis, mark: str, date: str) -> str:
 def _symptom(diagnosis: Diagnosis) -> str:
     """How the run ended and when the fault began."""
     run = diagnosis.run
-    last = f" at step {run.last_step:,}" if run.last_step is not None else ""
+    last = f"; its last step was {run.last_step:,}" if run.last_step is not None else ""
     began = words.when(words.roots(diagnosis)[0].onset)
     return f"the run {words.STATUS_WORDS[run.status]}{last}{'; the fault began at ' + began if began else ''}"
 

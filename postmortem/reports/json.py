@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
-from postmortem.reports._escape import ORDER
+from postmortem.reports.escape import ORDER
 
 if TYPE_CHECKING:
     from postmortem.reports import _contract as contract

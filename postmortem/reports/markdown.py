@@ -6,7 +6,7 @@ import re
 
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
-from postmortem.reports._escape import middle, no_orders, one_line
+from postmortem.reports.escape import middle, no_orders, one_line
 
 LIMIT = 1_000_000  # bytes; GitHub cuts a job summary at 1 MiB and shows nothing of a larger one
 MOST_FILES = 200
@@ -91,8 +91,8 @@ def longest_run(text: str, character: str) -> int:
 
 
 def quoted(evidence: Evidence) -> str:
-    """A piece of evidence: its place, then its text."""
-    return f"{words.proof(evidence)}\n{evidence.text}"
+    """A piece of evidence: its place, then its text, set in."""
+    return "\n  ".join([words.proof(evidence), *evidence.text.splitlines()])
 
 
 def _finding(finding: Finding) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from postmortem.model import Curve, Diagnosis, Event, Evidence, Finding, Origin, Reading, Run, Setting
-from postmortem.reports._escape import capped, one_line, uncoloured, visible
+from postmortem.reports.escape import capped, one_line, uncoloured, visible
 
 NOTE_LIMIT = 500  # characters of a note of a reading
 TEXT_LIMIT = 2000  # characters of one quotation; more is never read and makes reports grow without bound
@@ -186,6 +186,11 @@ def clean(diagnosis: Diagnosis) -> Diagnosis:
         causes=[replace(c, finding=same(c.finding), explains=tuple(map(same, c.explains))) for c in diagnosis.causes],
         readings=list(_readings(diagnosis.readings, cleaner)),
     )
+
+
+def redact_setting(key: str, value: object) -> object:
+    """A configuration value fit for any output; that of a secret key goes whatever it looks like."""
+    return Cleaner().value(key, value, Origin(""))
 
 
 def _run(run: Run, cleaner: Cleaner) -> Run:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from postmortem.model import Diagnosis, Evidence, Finding
 from postmortem.reports import words
-from postmortem.reports._escape import middle, no_orders, one_line
+from postmortem.reports.escape import middle, no_orders, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console

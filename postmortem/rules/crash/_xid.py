@@ -18,7 +18,9 @@ class Xid(NamedTuple):
     do: str
 
 
-PROGRAM = "Usually a bug in a kernel of the program: `compute-sanitizer python train.py`. If it happens on this card only, test the card with `dcgmi diag -r 3`."
+PROGRAM = (
+    "Usually a bug in a kernel of the program: run `compute-sanitizer python train.py`; if only this card shows it, `dcgmi diag -r 3`."
+)
 RESET = "Reset the GPU (`nvidia-smi --gpu-reset -i N`) or reboot the node; if it comes back, replace the card."
 REPLACE = "Drain the node and have the card replaced."
 LINK = "Reseat the card and check its power, riser and cables; look for PCIe errors in dmesg. If it comes back, replace the card."
@@ -44,7 +46,11 @@ XIDS: dict[int, Xid] = {
     58: Xid("card", "an error of the memory interface", REPLACE),
     61: Xid("card", "a breakpoint or warning of the internal micro-controller", RESET),
     62: Xid("card", "the internal micro-controller halted", RESET),
-    63: Xid("card", "a memory page or row was retired; it is taken out at the next reset", "Reset the GPU when the job is over; this error alone lost nothing."),
+    63: Xid(
+        "card",
+        "a memory page or row was retired; it is taken out at the next reset",
+        "Reset the GPU when the job is over; this error alone lost nothing.",
+    ),
     64: Xid("card", "a memory page or row could not be retired", RESET),
     65: Xid("card", "an error of the video processor", RESET),
     66: Xid("driver", "an illegal access by the driver", UPDATE),
@@ -55,7 +61,11 @@ XIDS: dict[int, Xid] = {
     78: Xid("driver", "a virtual GPU could not be started", UPDATE),
     79: Xid("link", "the GPU has fallen off the bus: it does not answer over PCIe any more", LINK),
     92: Xid("card", "a high rate of single-bit ECC errors", RESET),
-    94: Xid("card", "an ECC error that was contained: only the program that used the memory is lost", "Restart the program; reset the GPU when it is idle."),
+    94: Xid(
+        "card",
+        "an ECC error that was contained: only the program that used the memory is lost",
+        "Restart the program; reset the GPU when it is idle.",
+    ),
     95: Xid("card", "an ECC error that could not be contained: every program on the card is in doubt", RESET),
     109: Xid("driver", "a time-out at a context switch", UPDATE),
     110: Xid("card", "a security fault", RESET),
@@ -70,7 +80,11 @@ XIDS: dict[int, Xid] = {
     144: Xid("link", "an error of NVLink's serialiser", NVLINK),
     145: Xid("link", "an error of NVLink's reliable link layer", NVLINK),
     149: Xid("link", "a fatal error of NVLink's network port", NVLINK),
-    154: Xid("echo", "the driver says what recovery is needed (reset, reboot or drain)", "Do what the line says: reset the GPU, reboot or drain the node; the Xid before it is the cause."),
+    154: Xid(
+        "echo",
+        "the driver says what recovery is needed (reset, reboot or drain)",
+        "Do what the line says: reset the GPU, reboot or drain the node; the Xid before it is the cause.",
+    ),
 }
 
 # The worse it is, the earlier it is told, where a log holds several.

@@ -1,6 +1,7 @@
 """A check that the program makes on itself failed
 
-Usual causes, most common first: an input or a setting that the code does not expect (sizes, names, empty lists); two parts of the configuration that contradict each other; a true bug.
+Usual causes, most common first: an input or a setting that the code does not expect (sizes, names, empty lists); two parts of the
+configuration that contradict each other; a true bug.
 
 To tell them apart: read the asserted condition in the last line of code of the traceback, and print both sides of it.
 
@@ -56,8 +57,15 @@ says = "|".join((
 fires_on = [
     raised("AssertionError: Batch size mismatch: 48 != 64", "Python", code="assert a == b, msg"),
     raised("AssertionError", "without a message", code="assert len(ids) == len(set(ids))"),
-    first_words("F0720 13:05:44.660312  6021 data_layer.cpp:40] Check failed: batch_size > 0 (0 vs. 0) \n*** Check failure stack trace: ***", "Caffe"),
-    raised("tensorflow.python.framework.errors_impl.InvalidArgumentError: assertion failed: [predictions must be >= 0] [Condition x >= y did not hold element-wise:]", "TensorFlow"),
+    first_words(
+        "F0720 13:05:44.660312  6021 data_layer.cpp:40] Check failed: batch_size > 0 (0 vs. 0) \n*** Check failure stack trace: ***",
+        "Caffe",
+    ),
+    raised(
+        "tensorflow.python.framework.errors_impl.InvalidArgumentError: assertion failed: [predictions must be >= 0] [Condition x >= y "
+        "did not hold element-wise:]",
+        "TensorFlow",
+    ),
 ]
 quiet_on = [
     last_words("    assert x.shape == y.shape, 'AssertionError would be raised here'", "source code"),

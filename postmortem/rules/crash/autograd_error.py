@@ -1,11 +1,14 @@
 """The backward pass could not be computed
 
-Usual causes, most common first: a tensor changed in place after it was used (`x += y`, `relu(inplace=True)`, `x[mask] = 0`); backward twice through one graph (a hidden state carried from batch to batch, a loss kept in a list);
-a loss that is cut off from the parameters (`.detach()`, `.item()`, `no_grad`, NumPy in between, everything frozen); DDP with parameters that took no part; a loss that is no scalar.
+Usual causes, most common first: a tensor changed in place after it was used (`x += y`, `relu(inplace=True)`, `x[mask] = 0`); backward
+twice through one graph (a hidden state carried from batch to batch, a loss kept in a list); a loss that is cut off from the parameters
+(`.detach()`, `.item()`, `no_grad`, NumPy in between, everything frozen); DDP with parameters that took no part; a loss that is no scalar.
 
-To tell them apart: the message names the operation. For "modified by an inplace operation" run once under `torch.autograd.set_detect_anomaly(True)`: the second traceback shows the forward line.
+To tell them apart: the message names the operation. For "modified by an inplace operation" run once under
+`torch.autograd.set_detect_anomaly(True)`: the second traceback shows the forward line.
 
-This is not it: gradients that are NaN or zero, tensors that do not fit (shape-mismatch), the setting `detect_anomaly` in a list of options.
+This is not it: gradients that are NaN or zero, tensors that do not fit (shape-mismatch), the setting `detect_anomaly` in a list of
+options.
 """
 
 import re
@@ -49,7 +52,11 @@ says = "|".join((
 KINDS = (
     (re.compile(r"inplace|in-place"), "A tensor that the backward pass needs was changed in place after the forward pass used it.", 0),
     (re.compile(r"second time|one set of gradients"), "Backward went through a graph that an earlier backward had already freed.", 1),
-    (re.compile(r"does not require grad|No gradients provided|not been used|computational graph"), "The loss is cut off from the parameters.", 2),
+    (
+        re.compile(r"does not require grad|No gradients provided|not been used|computational graph"),
+        "The loss is cut off from the parameters.",
+        2,
+    ),
     (re.compile(r"finished reduction|ready only once"), "DDP waited for parameters that took no part in this step, or took part twice.", 3),
 )
 
@@ -61,13 +68,21 @@ def examine(event: Event) -> Hit | None:
 
 fires_on = [
     raised(
-        "RuntimeError: one of the variables needed for gradient computation has been modified by an inplace operation: [torch.cuda.FloatTensor [8, 64, 28, 28]], "
+        "RuntimeError: one of the variables needed for gradient computation has been modified by an inplace operation: "
+        "[torch.cuda.FloatTensor [8, 64, 28, 28]], "
         "which is output 0 of ReluBackward0, is at version 2; expected version 1 instead.",
         "a change in place",
         code="loss.backward()",
     ),
-    raised("RuntimeError: Trying to backward through the graph a second time (or directly access saved tensors after they have already been freed).", "backward twice", code="loss.backward()"),
-    raised("RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn", "a loss cut off", code="loss.backward()"),
+    raised(
+        "RuntimeError: Trying to backward through the graph a second time (or directly access saved tensors after they have already been "
+        "freed).",
+        "backward twice",
+        code="loss.backward()",
+    ),
+    raised(
+        "RuntimeError: element 0 of tensors does not require grad and does not have a grad_fn", "a loss cut off", code="loss.backward()"
+    ),
     raised("ValueError: No gradients provided for any variable: ['dense/kernel:0', 'dense/bias:0'].", "TensorFlow"),
 ]
 quiet_on = [

@@ -1,12 +1,13 @@
 """The checkpoint file is damaged
 
-Usual causes, most common first: the run that wrote it was killed, or the disk was full, in the middle of writing; a download or copy that broke off; a Git LFS
-pointer or an HTML page in place of the file; two ranks that wrote the same file at once.
+Usual causes, most common first: the run that wrote it was killed, or the disk was full, in the middle of writing; a download or copy that
+broke off; a Git LFS pointer or an HTML page in place of the file; two ranks that wrote the same file at once.
 
-To tell them apart: look at its size against its neighbours, and at its first bytes (`head -c 100 FILE`): "version https://git-lfs" is a pointer, "<html" a failed
-download, zeros or an odd size a write that broke off.
+To tell them apart: look at its size against its neighbours, and at its first bytes (`head -c 100 FILE`): "version https://git-lfs" is a
+pointer, "<html" a failed download, zeros or an odd size a write that broke off.
 
-This is not it: a whole file that does not fit the model (checkpoint-mismatch), a damaged file of the data set (data-error), a checkpoint that could not be written.
+This is not it: a whole file that does not fit the model (checkpoint-mismatch), a damaged file of the data set (data-error), a checkpoint
+that could not be written.
 """
 
 import re
@@ -23,13 +24,15 @@ fix = (
     "Fetch the file again (`git lfs pull`, or the download with its checksum).",
 )
 prevention = (
-    "Write to a temporary name, then rename: `torch.save(state, p + '.tmp'); os.replace(p + '.tmp', p)`; a reader then never sees half a file.",
+    "Write to a temporary name, then rename: `torch.save(state, p + '.tmp'); os.replace(p + '.tmp', p)`; a reader then never sees half a "
+    "file.",
     "Keep the last two checkpoints, and let only rank 0 write.",
 )
 says = "|".join((
     r"PytorchStreamReader failed",
     r"failed finding central directory",
-    r"UnpicklingError: (?:invalid load key|pickle data was truncated|could not find MARK|unpickling stack underflow|unexpected MARK|STACK_GLOBAL requires)",
+    r"UnpicklingError: (?:invalid load key|pickle data was truncated|could not find MARK|unpickling stack underflow|unexpected MARK"
+    r"|STACK_GLOBAL requires)",
     r"EOFError: Ran out of input",
     r"unexpected EOF, expected \d+ more bytes\. The file might be corrupted",
     r"storage has wrong (?:byte )?size: expected",
@@ -46,7 +49,10 @@ says = "|".join((
 ))  # fmt: skip
 
 POINTER = re.compile(r"invalid load key, '(v|<)'")
-WHATS = {"v": "The file is a Git LFS pointer, not the weights: it begins with 'v' (version ...).", "<": "The file is an HTML page, not the weights: a download failed."}
+WHATS = {
+    "v": "The file is a Git LFS pointer, not the weights: it begins with 'v' (version ...).",
+    "<": "The file is an HTML page, not the weights: a download failed.",
+}
 
 
 def examine(event: Event) -> Hit | None:
@@ -55,11 +61,27 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    raised("RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory", "PyTorch", code="state = torch.load(path)"),
+    raised(
+        "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
+        "PyTorch",
+        code="state = torch.load(path)",
+    ),
     raised("_pickle.UnpicklingError: invalid load key, 'v'.", "a pointer of Git LFS", code="state = torch.load(path)"),
-    raised("safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer", "safetensors", code="state = load_file(path)"),
-    raised("tensorflow.python.framework.errors_impl.DataLossError: Unable to open table file models/run3/model.ckpt-9000: Data loss: not an sstable (bad magic number)", "TensorFlow"),
-    raised("RuntimeError: unexpected EOF, expected 812331 more bytes. The file might be corrupted.", "an old PyTorch file", code="state = torch.load(path)"),
+    raised(
+        "safetensors_rust.SafetensorError: Error while deserializing header: MetadataIncompleteBuffer",
+        "safetensors",
+        code="state = load_file(path)",
+    ),
+    raised(
+        "tensorflow.python.framework.errors_impl.DataLossError: Unable to open table file models/run3/model.ckpt-9000: Data loss: not an "
+        "sstable (bad magic number)",
+        "TensorFlow",
+    ),
+    raised(
+        "RuntimeError: unexpected EOF, expected 812331 more bytes. The file might be corrupted.",
+        "an old PyTorch file",
+        code="state = torch.load(path)",
+    ),
 ]
 quiet_on = [
     first_words("loading checkpoint runs/a/model.ckpt-9000 (will fail if the file is corrupted)", "a line that only says what may happen"),

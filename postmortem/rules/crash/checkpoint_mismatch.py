@@ -1,11 +1,11 @@
 """The checkpoint does not fit the model
 
-Usual causes, most common first: another size of the model than the one that was saved (width, classes, vocabulary); `module.` in front of every key
-(saved from DataParallel or DDP, loaded without, or `_orig_mod.` from torch.compile); code that changed since; a checkpoint of another project; an
-optimizer state with other parameter groups.
+Usual causes, most common first: another size of the model than the one that was saved (width, classes, vocabulary); `module.` in front of
+every key (saved from DataParallel or DDP, loaded without, or `_orig_mod.` from torch.compile); code that changed since; a checkpoint of
+another project; an optimizer state with other parameter groups.
 
-To tell them apart: "size mismatch" names layer and both shapes. If all keys are both missing and unexpected, it is a prefix. If only the head differs, the
-number of classes changed.
+To tell them apart: "size mismatch" names layer and both shapes. If all keys are both missing and unexpected, it is a prefix. If only the
+head differs, the number of classes changed.
 
 This is not it: a damaged file (checkpoint-corrupt), a missing one (file-not-found), shapes that clash during training (shape-mismatch).
 """
@@ -22,7 +22,8 @@ yields_to = ("checkpoint-corrupt",)
 fix = (
     "Build the model from the configuration that was saved with the checkpoint, not from today's defaults.",
     "Strip a prefix: `state = {k.removeprefix('module.').removeprefix('_orig_mod.'): v for k, v in state.items()}`.",
-    "For a new head: drop its keys from the state, then `model.load_state_dict(state, strict=False)`, and look at what it reports as missing.",
+    "For a new head: drop its keys from the state, then `model.load_state_dict(state, strict=False)`, and look at what it reports as "
+    "missing.",
 )
 prevention = ("Save the model's configuration and the commit inside the checkpoint, and compare them before loading.",)
 says = "|".join((
@@ -49,7 +50,8 @@ says = "|".join((
 ))  # fmt: skip
 
 SIZES = re.compile(
-    r"size mismatch for ([\w.]+): copying a param with shape torch\.Size\((\[[\d, ]*\])\) from checkpoint, the shape in current model is torch\.Size\((\[[\d, ]*\])\)"
+    r"size mismatch for ([\w.]+): copying a param with shape torch\.Size\((\[[\d, ]*\])\) from checkpoint, the shape in current model is "
+    r"torch\.Size\((\[[\d, ]*\])\)"
 )
 MISSING = re.compile(r"Missing key\(s\) in state_dict: \"([\w.]+)\"")
 UNEXPECTED = re.compile(r"Unexpected key\(s\) in state_dict: \"([\w.]+)\"")
@@ -74,23 +76,37 @@ def _prefix(one: str, other: str) -> str:
 
 fires_on = [
     raised(
-        "RuntimeError: Error(s) in loading state_dict for UNet:\n\tsize mismatch for head.conv.weight: copying a param with shape torch.Size([21, 64, 1, 1]) from checkpoint, "
+        "RuntimeError: Error(s) in loading state_dict for UNet:\n\tsize mismatch for head.conv.weight: copying a param with shape "
+        "torch.Size([21, 64, 1, 1]) from checkpoint, "
         "the shape in current model is torch.Size([5, 64, 1, 1]).",
         "another number of classes",
         code="model.load_state_dict(state)",
     ),
     raised(
-        'RuntimeError: Error(s) in loading state_dict for Encoder:\n\tMissing key(s) in state_dict: "stem.weight". \n\tUnexpected key(s) in state_dict: "module.stem.weight". ',
+        'RuntimeError: Error(s) in loading state_dict for Encoder:\n\tMissing key(s) in state_dict: "stem.weight". \n\tUnexpected key(s) '
+        'in state_dict: "module.stem.weight". ',
         "a prefix",
         code="model.load_state_dict(state)",
     ),
     raised("tensorflow.python.framework.errors_impl.NotFoundError: Key decoder/dense_3/kernel not found in checkpoint", "TensorFlow"),
-    raised("ValueError: You are trying to load a weight file containing 18 layers into a model with 16 layers.", "Keras", code="model.load_weights(path)"),
-    first_words("F0411 09:21:33.554102  4871 net.cpp:757] Cannot copy param 0 weights from layer 'fc7'; shape mismatch.  Source param shape is 512 1024 (524288); target param shape is 512 2048 (1048576).", "Caffe"),
+    raised(
+        "ValueError: You are trying to load a weight file containing 18 layers into a model with 16 layers.",
+        "Keras",
+        code="model.load_weights(path)",
+    ),
+    first_words(
+        "F0411 09:21:33.554102  4871 net.cpp:757] Cannot copy param 0 weights from layer 'fc7'; shape mismatch.  Source param shape is "
+        "512 1024 (524288); target param shape is 512 2048 (1048576).",
+        "Caffe",
+    ),
 ]
 quiet_on = [
     first_words("INFO loaded checkpoint: missing keys ['head.weight', 'head.bias'], unexpected keys []", "a new head, meant so"),
-    first_words("Some weights of BertForTokenTagging were not initialized from the model checkpoint and are newly initialized: ['classifier.weight']", "a new head (transformers)"),
+    first_words(
+        "Some weights of BertForTokenTagging were not initialized from the model checkpoint and are newly initialized: "
+        "['classifier.weight']",
+        "a new head (transformers)",
+    ),
     raised("RuntimeError: mat1 and mat2 shapes cannot be multiplied (8x30 and 31x4)", "shapes during training"),
     last_words("saving checkpoint, state_dict with 212 keys", "saving"),
 ]

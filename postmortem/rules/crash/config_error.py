@@ -1,11 +1,14 @@
 """The run was started with a wrong option or configuration
 
-Usual causes, most common first: an option that this version of the script does not know (a typo, `-` for `_`, a renamed one); a value that is not among the choices; a required option that is missing;
-a key that the configuration does not have; two settings that contradict each other.
+Usual causes, most common first: an option that this version of the script does not know (a typo, `-` for `_`, a renamed one); a value
+that is not among the choices; a required option that is missing; a key that the configuration does not have; two settings that contradict
+each other.
 
-To tell them apart: the message names the option; compare with `python train.py --help`. `unrecognized arguments: --local-rank` comes from the launcher: use `torchrun` or accept both spellings.
+To tell them apart: the message names the option; compare with `python train.py --help`. `unrecognized arguments: --local-rank` comes from
+the launcher: use `torchrun` or accept both spellings.
 
-This is not it: a usage text printed on demand, a function called with a wrong argument inside the code (python-exception), a missing file.
+This is not it: a usage text printed on demand, a function called with a wrong argument inside the code (python-exception), a missing
+file.
 """
 
 from postmortem.rules.crash._examples import first_words, raised
@@ -17,14 +20,19 @@ fix = (
     "Compare the command with `python train.py --help` of the very same commit, and correct the option that the message names.",
     "If the message is about `--local-rank`: start with `torchrun` and read `os.environ['LOCAL_RANK']`.",
 )
-prevention = ("Let the job script run `python train.py ... --help >/dev/null` or a dry run (`--max-steps 1`) before it waits in the queue.",)
+prevention = (
+    "Let the job script run `python train.py ... --help >/dev/null` or a dry run (`--max-steps 1`) before it waits in the queue.",
+)
 says = "|".join((
-    r"\S: error: (?:argument \S|unrecognized arguments: |the following arguments are required: |ambiguous option: |one of the arguments |too few arguments|invalid choice: |no such option: )",
-    r"\bError: (?:No such option:? |Missing (?:option|argument|parameter) |Invalid value for |Got unexpected extra argument|No such command )",
+    r"\S: error: (?:argument \S|unrecognized arguments: |the following arguments are required: |ambiguous option: |one of the arguments "
+    r"|too few arguments|invalid choice: |no such option: )",
+    r"\bError: (?:No such option:? |Missing (?:option|argument|parameter) |Invalid value for |Got unexpected extra argument"
+    r"|No such command )",
     r"Could not override '",
     r"Key '\S+' is not in struct",
     r"(?:MissingConfigException|ConfigCompositionException|OverrideParseException|LexerNoViableAltException)\b",
-    r"(?:ConfigAttributeError|ConfigKeyError|MissingMandatoryValue|InterpolationKeyError|UnsupportedValueType|InterpolationResolutionError): ",
+    r"(?:ConfigAttributeError|ConfigKeyError|MissingMandatoryValue|InterpolationKeyError|UnsupportedValueType"
+    r"|InterpolationResolutionError): ",
     r"omegaconf\.errors\.ValidationError: ",
     r"\d+ validation errors? for \w*(?:[Cc]onfig|[Ss]ettings|[Aa]rg|[Oo]ption|[Pp]aram)",
     r"yaml\.(?:scanner\.ScannerError|parser\.ParserError|constructor\.ConstructorError|composer\.ComposerError)",
@@ -41,22 +49,42 @@ says = "|".join((
     r"(?:Error parsing|Failed to parse) (?:NetParameter|SolverParameter|text-format|the config)",
     r"Message type \"caffe\.\w+\" has no field named",
     r"Unknown (?:layer|solver) type: ",
-    r"ValueError: (?:Unknown|Unsupported|Invalid|Unrecognized) (?:optimizer|scheduler|activation|model|dataset|backend|config(?:uration)?|option|argument|architecture|arch|mode|task|precision)\b",
+    r"ValueError: (?:Unknown|Unsupported|Invalid|Unrecognized) (?:optimizer|scheduler|activation|model|dataset|backend"
+    r"|config(?:uration)?|option|argument|architecture|arch|mode|task|precision)\b",
     r"ConfigError: |InvalidConfig\w*: |ConfigurationError: ",
     r"Your setup doesn't support bf16",
     r"sbatch: error: (?:Batch job submission failed|invalid|Unable to open)|srun: error: Unable to create step|unrecognized option '--",
 ))  # fmt: skip
 
 fires_on = [
-    first_words("usage: train.py [-h] [--model {small,base}] [--lr LR]\ntrain.py: error: argument --model: invalid choice: 'bsae' (choose from 'small', 'base')", "argparse"),
+    first_words(
+        "usage: train.py [-h] [--model {small,base}] [--lr LR]\ntrain.py: error: argument --model: invalid choice: 'bsae' (choose from "
+        "'small', 'base')",
+        "argparse",
+    ),
     first_words("usage: finetune.py [-h] --data DATA\nfinetune.py: error: unrecognized arguments: --local-rank=2", "the launcher's option"),
-    first_words("Could not override 'optim.lrate'.\nTo append to your config use +optim.lrate=0.1\nKey 'lrate' is not in struct\n    full_key: optim.lrate", "Hydra"),
-    raised("pytorch_lightning.utilities.exceptions.MisconfigurationException: You requested gpu: [3]\n But your machine only has: [0, 1]", "Lightning"),
-    raised("yaml.scanner.ScannerError: mapping values are not allowed here\n  in \"conf/base.yaml\", line 14, column 9", "YAML", code="cfg = yaml.safe_load(f)"),
+    first_words(
+        "Could not override 'optim.lrate'.\nTo append to your config use +optim.lrate=0.1\nKey 'lrate' is not in struct\n    full_key: "
+        "optim.lrate",
+        "Hydra",
+    ),
+    raised(
+        "pytorch_lightning.utilities.exceptions.MisconfigurationException: You requested gpu: [3]\n But your machine only has: [0, 1]",
+        "Lightning",
+    ),
+    raised(
+        'yaml.scanner.ScannerError: mapping values are not allowed here\n  in "conf/base.yaml", line 14, column 9',
+        "YAML",
+        code="cfg = yaml.safe_load(f)",
+    ),
     raised("KeyError: 'MyHead is not in the mmdet::model registry. Please check whether the value is correct'", "OpenMMLab"),
 ]
 quiet_on = [
-    first_words("usage: train.py [-h] [--lr LR] [--on-error {raise,skip}]\n\noptions:\n  -h, --help  show this help message and exit\n  --lr LR     learning rate (error if negative)", "a usage text"),
+    first_words(
+        "usage: train.py [-h] [--lr LR] [--on-error {raise,skip}]\n\noptions:\n  -h, --help  show this help message and exit\n  --lr LR  "
+        "   learning rate (error if negative)",
+        "a usage text",
+    ),
     raised("TypeError: fit() got an unexpected keyword argument 'warmup'", "a call inside the code"),
     first_words("Namespace(lr=0.1, error_mode='strict', config='base.yaml')", "settings"),
 ]

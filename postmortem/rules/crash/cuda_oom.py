@@ -4,8 +4,8 @@ Usual causes, most common first: the batch (or sequence, or image) is too large 
 evaluation runs with gradients or a larger batch; tensors with their graph are kept from step to step (`losses.append(loss)`); memory is
 fragmented; one tensor is far larger than meant (a broadcast, an attention matrix over a very long sequence).
 
-To tell them apart: in the first step it is size, or somebody else on the card (`nvidia-smi` lists the processes). At the first evaluation it
-is `torch.no_grad()` or the evaluation batch. After hours, with memory that climbs from epoch to epoch, it is a leak. "Reserved but
+To tell them apart: in the first step it is size, or somebody else on the card (`nvidia-smi` lists the processes). At the first evaluation
+it is `torch.no_grad()` or the evaluation batch. After hours, with memory that climbs from epoch to epoch, it is a leak. "Reserved but
 unallocated" larger than what was tried is fragmentation. "Tried to allocate" larger than the whole card is a wrong shape.
 
 This is not it: an allocator's warning that says it is no failure, a batch that was skipped and survived, the host's memory ("Killed",
@@ -14,7 +14,7 @@ oom-kill, MemoryError), advice on what to do if memory runs out.
 
 import re
 
-from postmortem.model import Event, Onset
+from postmortem.model import Confidence, Event, Onset
 from postmortem.rules.base import Hit, quote
 from postmortem.rules.crash._examples import first_words, last_words, raised
 
@@ -54,71 +54,66 @@ says = "|".join((
     r"InternalError: Dst tensor is not initialized",
 ))  # fmt: skip
 
-UNITS = {"KIB": 2.0**-20, "MIB": 2.0**-10, "GIB": 1.0, "KB": 2.0**-20, "MB": 2.0**-10, "GB": 1.0}  # in GiB
-AMOUNT = r"([\d.]+) ?([KMG]i?B)\b"
-ASKED = re.compile(rf"(?:Tried to allocate|trying to allocate|Cannot allocate) {AMOUNT}", re.I)
-ASKED_BYTES = re.compile(r"(?:trying to allocate|Out of memory allocating) ([\d,]+) bytes", re.I)
-TOTAL = (re.compile(rf"total capacity of {AMOUNT}"), re.compile(rf"{AMOUNT} total capacity"), re.compile(rf"max allowed: {AMOUNT}"))
-FREE = (re.compile(rf"of which {AMOUNT} is free"), re.compile(rf"; {AMOUNT} free"), re.compile(rf"available memory is only {AMOUNT}"))
-USED = (re.compile(rf"{AMOUNT} is allocated by PyTorch"), re.compile(rf"{AMOUNT} already allocated"))
-RESERVED_IDLE = re.compile(rf"{AMOUNT} is reserved by PyTorch but unallocated")
-RESERVED = re.compile(rf"{AMOUNT} reserved in total by PyTorch")
+UNITS = {"K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "": 2.0**-30}  # in GiB; no unit: bytes
+AMOUNT = r"([\d.,]+) ?(?:([KMG])i?B\b|bytes)"
+# What the message tells, in the words of PyTorch 1 and 2, TensorFlow, JAX and CuPy.
+TOLD = {
+    "asked": re.compile(rf"(?:[Tt]r(?:ied|ying) to allocate|Out of memory allocating|Cannot allocate) {AMOUNT}"),
+    "total": re.compile(rf"total capacity of {AMOUNT}|{AMOUNT} total capacity|max allowed: {AMOUNT}"),
+    "free": re.compile(rf"of which {AMOUNT} is free|; {AMOUNT} free|available memory is only {AMOUNT}"),
+    "used": re.compile(rf"{AMOUNT} is allocated by PyTorch|{AMOUNT} already allocated"),
+    "idle": re.compile(rf"{AMOUNT} is reserved by PyTorch but unallocated"),
+    "reserved": re.compile(rf"{AMOUNT} reserved in total by PyTorch"),
+}
 OTHERS = re.compile(rf"(?<!this )[Pp]rocess \d+ has {AMOUNT} memory in use")
 GUESSED = re.compile(r"ALLOC_FAILED|Dst tensor is not initialized")  # nearly always memory, but not in so many words
 MUCH = 0.25  # of the card in other hands is worth a word of its own
+TOO_LARGE = "the batch, the sequence or the model is too large for the card, or memory of earlier steps is kept"
 
 
-def examine(event: Event) -> Hit | None:
-    text = event.text
-    asked, total, free = _asked(text), _first(TOTAL, text), _first(FREE, text)
-    used = _first(USED, text)
-    others = sum(_gib(*found) for found in OTHERS.findall(text))
-    said = [f"{value:.2f} GiB {what}" for value, what in ((asked, "more were asked for"), (total, "are on the card"), (free, "were free")) if value is not None]
-    numbers = f"{', '.join(said)}." if said else ""
-    cause, cure = "", tuple[str, ...]()
+def examine(event: Event) -> Hit:
+    told = {name: _gib(*_first(found)) for name, pattern in TOLD.items() if (found := pattern.search(event.text))}
+    others = sum(_gib(*found) for found in OTHERS.findall(event.text))
+    cause, cure = _why(told, others)
+    words = (("asked", "more were asked for"), ("total", "are on the card"), ("free", "were free"))
+    numbers = ", ".join(f"{told[name]:.2f} GiB {what}" for name, what in words if name in told)
+    sure: Confidence = "medium" if GUESSED.search(event.text) else "high"
+    return Hit(
+        [quote(event, primary=True)], Onset(time=event.time), sure, cause=f"{numbers}: {cause}." if numbers else "", fix=(*cure, *fix)
+    )
+
+
+def _why(told: dict[str, float], others: float) -> tuple[str, tuple[str, ...]]:
+    """What the numbers say about the cause, and the cure that belongs to it. All in GiB."""
+    asked, total, used = told.get("asked", 0.0), told.get("total", 0.0), told.get("used", 0.0)
+    idle = told.get("idle", told.get("reserved", used) - used)
     if total and others > MUCH * total:
-        cause = f"Other processes hold {others:.1f} of the card's {total:.1f} GiB: this run did not have the card for itself."
-        cure = ("See who is on the card (`nvidia-smi`), end leftovers of earlier runs, or take another one: `CUDA_VISIBLE_DEVICES=N`.",)
-    elif asked and total and asked > total:
-        cause = "One tensor larger than the whole card was asked for: look for a wrong shape, an unwanted broadcast, or a far too long sequence."
-    elif asked and used is not None and _idle(text, used) > asked:
-        cause = f"{_idle(text, used):.1f} GiB were reserved but unused, more than was asked for: the memory is fragmented."
-        cure = ("Set `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True` before the start.",)
-    elif total and used is not None and used > (1 - MUCH) * total:
-        cause = f"The run's own tensors fill the card ({used:.1f} of {total:.1f} GiB): the batch, the sequence or the model is too large for it."
-    told = f"{numbers} {cause}".strip()
-    confidence = "medium" if GUESSED.search(text) else "high"
-    return Hit([quote(event, primary=True)], Onset(time=event.time), confidence, cause=told, fix=(*cure, *fix) if cure else ())  # type: ignore[arg-type]
+        cure = "See who is on the card (`nvidia-smi`), end leftovers of earlier runs, or take another one: `CUDA_VISIBLE_DEVICES=N`."
+        return f"other processes hold {others:.1f} GiB of it, so this run did not have the card for itself", (cure,)
+    if total and asked > total:
+        return "one tensor larger than the whole card; look for a wrong shape, an unwanted broadcast, or a far too long sequence", ()
+    if asked and idle > asked:
+        cure = "Set `PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True` before the start."
+        return f"{idle:.1f} GiB were reserved but unused, more than was asked for, so the memory is fragmented", (cure,)
+    return TOO_LARGE, ()
 
 
-def _asked(text: str) -> float | None:
-    if found := ASKED.search(text):
-        return _gib(found[1], found[2])
-    found = ASKED_BYTES.search(text)
-    return int(found[1].replace(",", "")) / 2**30 if found else None
-
-
-def _idle(text: str, used: float) -> float:
-    """GiB that PyTorch holds but does not use; older versions tell only the sum."""
-    if found := RESERVED_IDLE.search(text):
-        return _gib(found[1], found[2])
-    found = RESERVED.search(text)
-    return _gib(found[1], found[2]) - used if found else 0.0
-
-
-def _first(patterns: tuple[re.Pattern[str], ...], text: str) -> float | None:
-    found = next((match for pattern in patterns if (match := pattern.search(text))), None)
-    return _gib(found[1], found[2]) if found else None
+def _first(found: re.Match[str]) -> tuple[str, str]:
+    """The amount and its unit, whichever of the alternatives matched."""
+    amount = next(i for i, group in enumerate(found.groups(), 1) if group)
+    return found[amount], (found[amount + 1] or "")
 
 
 def _gib(value: str, unit: str) -> float:
-    return float(value.rstrip(".")) * UNITS[unit.upper()]
+    return float(value.replace(",", "").rstrip(".")) * UNITS[unit]
 
 
 fires_on = [
     raised(
-        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.10 GiB. GPU 0 has a total capacity of 23.65 GiB of which 1.02 GiB is free. "
-        "Including non-PyTorch memory, this process has 22.60 GiB memory in use. Of the allocated memory 21.07 GiB is allocated by PyTorch, and "
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.10 GiB. GPU 0 has a total capacity of 23.65 GiB of which 1.02 "
+        "GiB is free. "
+        "Including non-PyTorch memory, this process has 22.60 GiB memory in use. Of the allocated memory 21.07 GiB is allocated by "
+        "PyTorch, and "
         "1.10 GiB is reserved by PyTorch but unallocated.",
         "PyTorch 2",
     ),
@@ -128,22 +123,33 @@ fires_on = [
         "PyTorch 1, fragmented",
     ),
     raised(
-        "tensorflow.python.framework.errors_impl.ResourceExhaustedError: OOM when allocating tensor with shape[96,640,72,72] and type float on "
+        "tensorflow.python.framework.errors_impl.ResourceExhaustedError: OOM when allocating tensor with shape[96,640,72,72] and type "
+        "float on "
         "/job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc",
         "TensorFlow",
     ),
     raised("jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592 bytes.", "JAX"),
-    last_words("F0612 04:10:21.118034  8123 syncedmem.cpp:71] Check failed: error == cudaSuccess (2 vs. 0)  out of memory\n*** Check failure stack trace: ***", "Caffe"),
+    last_words(
+        "F0612 04:10:21.118034  8123 syncedmem.cpp:71] Check failed: error == cudaSuccess (2 vs. 0)  out of memory\n*** Check failure "
+        "stack trace: ***",
+        "Caffe",
+    ),
     raised("mxnet.base.MXNetError: [03:11:09] src/storage/./pooled_storage_manager.h:161: cudaMalloc retry failed: out of memory", "MXNet"),
     first_words("THCudaCheck FAIL file=/tmp/build/cutorch/lib/THC/generic/THCStorage.cu line=66 error=2 : out of memory", "Torch7"),
 ]
 quiet_on = [
     last_words("Hint: if you see CUDA out of memory errors, lower --batch-size or turn on --grad-checkpointing.", "advice"),
     last_words(
-        "2023-02-11 08:15:40.221915: W tensorflow/core/common_runtime/bfc_allocator.cc:290] Allocator (GPU_0_bfc) ran out of memory trying to allocate 1.92GiB "
-        "with freed_by_count=0. The caller indicates that this is not a failure, but this may mean that there could be performance gains if more memory were available.",
+        "2023-02-11 08:15:40.221915: W tensorflow/core/common_runtime/bfc_allocator.cc:290] Allocator (GPU_0_bfc) ran out of memory "
+        "trying to allocate 1.92GiB "
+        "with freed_by_count=0. The caller indicates that this is not a failure, but this may mean that there could be performance gains "
+        "if more memory were available.",
         "TensorFlow's allocator, no failure",
     ),
     last_words('    if "CUDA out of memory" in str(error):\n        torch.cuda.empty_cache()', "source code in the log"),
-    last_words("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=33021.batch. Some of your processes may have been killed by the cgroup out-of-memory handler.", "the host's memory"),
+    last_words(
+        "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=33021.batch. Some of your processes may have been killed by the "
+        "cgroup out-of-memory handler.",
+        "the host's memory",
+    ),
 ]

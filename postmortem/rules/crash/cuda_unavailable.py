@@ -1,10 +1,12 @@
 """No usable GPU was found
 
-Usual causes, most common first: a job or container without a GPU (`--gres=gpu:1`, `--gpus all` missing); a CPU-only build of the framework; a driver older than the CUDA of the framework; `CUDA_VISIBLE_DEVICES` that
-names a card which is not there; a build without kernels for this (too new or too old) card; a card that is in use exclusively, or fell off the bus.
+Usual causes, most common first: a job or container without a GPU (`--gres=gpu:1`, `--gpus all` missing); a CPU-only build of the
+framework; a driver older than the CUDA of the framework; `CUDA_VISIBLE_DEVICES` that names a card which is not there; a build without
+kernels for this (too new or too old) card; a card that is in use exclusively, or fell off the bus.
 
-To tell them apart: `nvidia-smi` in the job. If it fails, it is the job, the container or the driver. If it works, `python -c "import torch; print(torch.version.cuda, torch.cuda.is_available())"`: None means a CPU build.
-"no kernel image" is the card's architecture; "invalid device ordinal" is a number too high.
+To tell them apart: `nvidia-smi` in the job. If it fails, it is the job, the container or the driver. If it works, `python -c "import
+torch; print(torch.version.cuda, torch.cuda.is_available())"`: None means a CPU build. "no kernel image" is the card's architecture;
+"invalid device ordinal" is a number too high.
 
 This is not it: a framework that says it falls back to the CPU and goes on, tensors on two devices.
 """
@@ -56,7 +58,10 @@ KINDS = (
     (re.compile(r"not compiled with CUDA|CPU-only"), "The framework is a build without CUDA."),
     (re.compile(r"driver version is insufficient|too old"), "The driver is older than the CUDA version the framework was built for."),
     (re.compile(r"no kernel image|invalid device function|Ampere"), "The framework was built without code for this card's architecture."),
-    (re.compile(r"invalid device ordinal|machine only has|Invalid CUDA|deserialize object on CUDA device"), "A card was asked for whose number is higher than there are cards."),
+    (
+        re.compile(r"invalid device ordinal|machine only has|Invalid CUDA|deserialize object on CUDA device"),
+        "A card was asked for whose number is higher than there are cards.",
+    ),
     (re.compile(r"busy or unavailable"), "The card is held by another process, or in exclusive mode."),
 )
 
@@ -70,11 +75,19 @@ fires_on = [
     raised("RuntimeError: No CUDA GPUs are available", "no card in the job", code="model.cuda()"),
     raised("AssertionError: Torch not compiled with CUDA enabled", "a CPU build", code="model.cuda()"),
     raised("RuntimeError: CUDA error: no kernel image is available for execution on the device", "a build without code for this card"),
-    first_words("F1105 20:31:12.918441  1802 common.cpp:152] Check failed: error == cudaSuccess (35 vs. 0)  CUDA driver version is insufficient for CUDA runtime version", "Caffe"),
-    first_words("docker: Error response from daemon: could not select device driver \"\" with capabilities: [[gpu]].", "Docker"),
+    first_words(
+        "F1105 20:31:12.918441  1802 common.cpp:152] Check failed: error == cudaSuccess (35 vs. 0)  CUDA driver version is insufficient "
+        "for CUDA runtime version",
+        "Caffe",
+    ),
+    first_words('docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].', "Docker"),
 ]
 quiet_on = [
     first_words("No GPU/TPU found, falling back to CPU. (Set TF_CPP_MIN_LOG_LEVEL=0 and rerun for more info.)", "JAX goes on without"),
-    first_words("2022-01-19 10:10:31.001223: E tensorflow/stream_executor/cuda/cuda_driver.cc:271] failed call to cuInit: CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected", "TensorFlow goes on without"),
+    first_words(
+        "2022-01-19 10:10:31.001223: E tensorflow/stream_executor/cuda/cuda_driver.cc:271] failed call to cuInit: CUDA_ERROR_NO_DEVICE: "
+        "no CUDA-capable device is detected",
+        "TensorFlow goes on without",
+    ),
     last_words("GPU available: False, used: False", "a summary"),
 ]

@@ -1,11 +1,14 @@
 """A sample or a file of the data set could not be used
 
-Usual causes, most common first: a damaged or half-written file (an interrupted download or copy); an empty selection (wrong folder, a filter that keeps nothing); a text in another encoding or a table in another layout than the
-reader expects; missing values or labels; a record format that does not match the features asked for.
+Usual causes, most common first: a damaged or half-written file (an interrupted download or copy); an empty selection (wrong folder, a
+filter that keeps nothing); a text in another encoding or a table in another layout than the reader expects; missing values or labels; a
+record format that does not match the features asked for.
 
-To tell them apart: the message names file, row or byte. If it comes at step 0, it is path, layout or an empty list; if it comes after thousands of steps, one sample is bad: print its name.
+To tell them apart: the message names file, row or byte. If it comes at step 0, it is path, layout or an empty list; if it comes after
+thousands of steps, one sample is bad: print its name.
 
-This is not it: a missing file (file-not-found), a damaged checkpoint (checkpoint-corrupt), samples of unequal size (shape-mismatch), warnings of a decoder that goes on.
+This is not it: a missing file (file-not-found), a damaged checkpoint (checkpoint-corrupt), samples of unequal size (shape-mismatch),
+warnings of a decoder that goes on.
 """
 
 import re
@@ -39,7 +42,7 @@ says = "|".join((
     r"Found 0 (?:images|files|samples|videos)\b",
     r"(?:Found no valid file for the classes|Couldn't find any class folder)",
     r"OpenCV.{0,200}(?:!_?src\.empty\(\)|!ssize\.empty\(\)|!buf\.empty\(\))",
-    r"(?:LibsndfileError|SoundFileError|SoundFileRuntimeError|NoBackendError|CouldntDecodeError|DecodeError)\b: ",
+    r"(?:LibsndfileError|SoundFileError|SoundFileRuntimeError|NoBackendError|CouldntDecodeError|\bDecodeError)\b: ",
     r"Unknown image file format|Invalid (?:JPEG|PNG|BMP|GIF) data|Unable to decode bytes as",
     r"Could not parse example input|Can't parse serialized Example|Key: \S+\.  (?:Data types don't match|Feature|Can't parse)",
     r"NonMatchingChecksumError|NonMatchingSplitsSizesError|ExpectedMoreSplits|DatasetGenerationError\b",
@@ -63,14 +66,34 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    raised("PIL.UnidentifiedImageError: cannot identify image file 'data/train/cat/0312.jpg'", "a damaged picture", frame="dataset.py", code="img = Image.open(path)"),
-    raised("ValueError: num_samples should be a positive integer value, but got num_samples=0", "an empty data set", code="loader = DataLoader(ds, shuffle=True)"),
+    raised(
+        "PIL.UnidentifiedImageError: cannot identify image file 'data/train/cat/0312.jpg'",
+        "a damaged picture",
+        frame="dataset.py",
+        code="img = Image.open(path)",
+    ),
+    raised(
+        "ValueError: num_samples should be a positive integer value, but got num_samples=0",
+        "an empty data set",
+        code="loader = DataLoader(ds, shuffle=True)",
+    ),
     raised("tensorflow.python.framework.errors_impl.DataLossError: corrupted record at 8814329", "TensorFlow"),
     raised("pandas.errors.ParserError: Error tokenizing data. C error: Expected 7 fields in line 4120, saw 9", "a table"),
-    raised("cv2.error: OpenCV(4.7.0) /io/opencv/modules/imgproc/src/color.cpp:182: error: (-215:Assertion failed) !_src.empty() in function 'cvtColor'", "OpenCV", code="img = cv2.cvtColor(img, 4)"),
+    raised(
+        "cv2.error: OpenCV(4.7.0) /io/opencv/modules/imgproc/src/color.cpp:182: error: (-215:Assertion failed) !_src.empty() in function "
+        "'cvtColor'",
+        "OpenCV",
+        code="img = cv2.cvtColor(img, 4)",
+    ),
 ]
 quiet_on = [
-    last_words("Corrupt JPEG data: premature end of data segment\nlibpng warning: iCCP: known incorrect sRGB profile", "a decoder that goes on"),
+    last_words(
+        "Corrupt JPEG data: premature end of data segment\nlibpng warning: iCCP: known incorrect sRGB profile", "a decoder that goes on"
+    ),
     last_words("skipping 12 samples without labels, 48120 left", "samples left out on purpose"),
-    raised("RuntimeError: stack expects each tensor to be equal size, but got [3, 200, 180] at entry 0 and [3, 210, 180] at entry 1", "samples of unequal size", code="return torch.stack(batch)"),
+    raised(
+        "RuntimeError: stack expects each tensor to be equal size, but got [3, 200, 180] at entry 0 and [3, 210, 180] at entry 1",
+        "samples of unequal size",
+        code="return torch.stack(batch)",
+    ),
 ]

@@ -1,13 +1,13 @@
 """A worker process of the data loader died
 
-Usual causes, most common first: /dev/shm is too small (containers have 64 MB by default); the host ran out of memory; too many open files; a crash
-in the worker's own libraries (OpenCV, a decoder); a worker that got stuck on slow storage.
+Usual causes, most common first: /dev/shm is too small (containers have 64 MB by default); the host ran out of memory; too many open
+files; a crash in the worker's own libraries (OpenCV, a decoder); a worker that got stuck on slow storage.
 
-To tell them apart: "bus error" and "shared memory" mean /dev/shm (`df -h /dev/shm`); "Killed" means memory (host-oom); "ancdata" and "Too many open files"
-mean `ulimit -n`; otherwise set `num_workers=0`: the true exception then comes up with its own traceback.
+To tell them apart: "bus error" and "shared memory" mean /dev/shm (`df -h /dev/shm`); "Killed" means memory (host-oom); "ancdata" and "Too
+many open files" mean `ulimit -n`; otherwise set `num_workers=0`: the true exception then comes up with its own traceback.
 
-This is not it: an exception that a worker reports properly ("Caught KeyError in DataLoader worker process 3"), workers that die because the run
-was terminated, a cache path below /dev/shm.
+This is not it: an exception that a worker reports properly ("Caught KeyError in DataLoader worker process 3"), workers that die because
+the run was terminated, a cache path below /dev/shm.
 """
 
 import re
@@ -20,11 +20,14 @@ severity = "error"
 explains = ("nccl-error", "nccl-timeout")
 yields_to = ("host-oom", "segfault", "interrupted")
 fix = (
-    "Give the container shared memory: `docker run --shm-size=16g` (or `--ipc=host`), in Kubernetes an `emptyDir` with `medium: Memory` at /dev/shm.",
+    "Give the container shared memory: `docker run --shm-size=16g` (or `--ipc=host`), in Kubernetes an `emptyDir` with `medium: Memory` "
+    "at /dev/shm.",
     "Or do without it: `torch.multiprocessing.set_sharing_strategy('file_system')`, fewer workers, smaller `prefetch_factor`.",
     "Raise the limit of open files: `ulimit -n 65536`.",
 )
-prevention = ("Print `df -h /dev/shm`, `ulimit -n` and the memory limit at the start of the job, and refuse to start below what a short run needed.",)
+prevention = (
+    "Print `df -h /dev/shm`, `ulimit -n` and the memory limit at the start of the job, and refuse to start below what a short run needed.",
+)
 says = "|".join((
     r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:exited unexpectedly|is killed by signal: (?!Terminated|Killed|Segmentation))",
     r"Unexpected bus error encountered in worker",
@@ -54,14 +57,23 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    last_words("ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).", "a full /dev/shm"),
+    last_words(
+        "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).", "a full /dev/shm"
+    ),
     raised("RuntimeError: DataLoader worker (pid(s) 30210, 30214) exited unexpectedly", "two workers gone"),
     raised("RuntimeError: received 0 items of ancdata", "no file descriptors left", frame="data.py", line=40),
     raised("SystemError: (Fatal) DataLoader process (pid   4312) exited is killed by signal: Bus error.", "Paddle"),
-    raised("concurrent.futures.process.BrokenProcessPool: A process in the process pool was terminated abruptly while the future was running or pending.", "a pool"),
+    raised(
+        "concurrent.futures.process.BrokenProcessPool: A process in the process pool was terminated abruptly while the future was "
+        "running or pending.",
+        "a pool",
+    ),
 ]
 quiet_on = [
     last_words("cache_dir: /dev/shm/cache, num_workers: 8", "a cache below /dev/shm"),
-    last_words("UserWarning: This DataLoader will create 16 worker processes in total. Our suggested max number of worker in current system is 4.", "a warning"),
+    last_words(
+        "UserWarning: This DataLoader will create 16 worker processes in total. Our suggested max number of worker in current system is 4.",
+        "a warning",
+    ),
     raised("KeyError: Caught KeyError in DataLoader worker process 3.", "an exception that the worker reports"),
 ]

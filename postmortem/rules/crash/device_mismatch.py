@@ -4,8 +4,8 @@ Usual causes, most common first: a batch or a target that was not moved with `.t
 `device=`; a plain attribute where a registered buffer belongs; an optimizer or a loss weight made before the model was moved; a model
 spread over several cards whose input went to the wrong one.
 
-To tell them apart: the message names both devices. cuda and cpu: something was not moved. cuda:0 and cuda:1: a device was hard-coded, or the model is
-spread over cards. The last frame of your own code shows which tensor.
+To tell them apart: the message names both devices. cuda and cpu: something was not moved. cuda:0 and cuda:1: a device was hard-coded, or
+the model is spread over cards. The last frame of your own code shows which tensor.
 
 This is not it: no GPU at all (cuda-unavailable), tensors of two number types (dtype-mismatch).
 """
@@ -56,9 +56,21 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    raised("RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cuda:1 and cpu! (when checking argument for argument mat1)", "a tensor left on the CPU"),
-    raised("RuntimeError: Input type (torch.FloatTensor) and weight type (torch.cuda.FloatTensor) should be the same or input should be a MKLDNN tensor", "a batch left on the CPU"),
-    raised("TypeError: can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.", "to NumPy", code="scores.append(np.array(out))"),
+    raised(
+        "RuntimeError: Expected all tensors to be on the same device, but found at least two devices, cuda:1 and cpu! (when checking "
+        "argument for argument mat1)",
+        "a tensor left on the CPU",
+    ),
+    raised(
+        "RuntimeError: Input type (torch.FloatTensor) and weight type (torch.cuda.FloatTensor) should be the same or input should be a "
+        "MKLDNN tensor",
+        "a batch left on the CPU",
+    ),
+    raised(
+        "TypeError: can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.",
+        "to NumPy",
+        code="scores.append(np.array(out))",
+    ),
     raised("RuntimeError: indices should be either on cpu or on the same device as the indexed tensor (cpu)", "an index"),
 ]
 quiet_on = [

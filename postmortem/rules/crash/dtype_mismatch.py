@@ -3,8 +3,8 @@
 Usual causes, most common first: half-precision weights meet float32 inputs (or the reverse) outside autocast; labels that are float where
 long is asked for; NumPy arrays that are float64 by default; a layer cast by hand; a quantised or float8 weight used as it is.
 
-To tell them apart: the message names both types. Double means a NumPy array came in unconverted; Half or BFloat16 against Float means a cast
-(`.half()`, `model.to(torch.bfloat16)`) that one side did not get; Long against Float means labels.
+To tell them apart: the message names both types. Double means a NumPy array came in unconverted; Half or BFloat16 against Float means a
+cast (`.half()`, `model.to(torch.bfloat16)`) that one side did not get; Long against Float means labels.
 
 This is not it: a wrong Python type ("expected str, got int"), tensors on two devices, overflow of half precision.
 """
@@ -21,7 +21,9 @@ fix = (
     "Run forward and loss under `torch.autocast('cuda', dtype=torch.bfloat16)` in place of casting parts by hand.",
     "Convert at the door: `x = x.float()` for data, `y = y.long()` for class labels.",
 )
-prevention = ("Check `x.dtype` and `next(model.parameters()).dtype` once at the start, and in a test for every precision that the config allows.",)
+prevention = (
+    "Check `x.dtype` and `next(model.parameters()).dtype` once at the start, and in a test for every precision that the config allows.",
+)
 says = "|".join((
     r"mat1 and mat2 must have the same dtype",
     r"expected (?:m1 and m2|mat1 and mat2|self and mat2|both vectors|a and b|query, key, and value) to have the same dtype",
@@ -67,8 +69,11 @@ fires_on = [
     raised("RuntimeError: mat1 and mat2 must have the same dtype, but got Float and BFloat16", "weights in half, data in full precision"),
     raised("RuntimeError: expected scalar type Long but found Float", "labels", code="loss = F.cross_entropy(out, y)"),
     raised("RuntimeError: Input type (double) and bias type (float) should be the same", "float64 from NumPy"),
-    raised('RuntimeError: "addmm_impl_cpu_" not implemented for \'Half\'', "half precision on the CPU"),
-    raised("ValueError: Tensor conversion requested dtype float32 for Tensor with dtype float64: <tf.Tensor: shape=(), dtype=float64>", "TensorFlow"),
+    raised("RuntimeError: \"addmm_impl_cpu_\" not implemented for 'Half'", "half precision on the CPU"),
+    raised(
+        "ValueError: Tensor conversion requested dtype float32 for Tensor with dtype float64: <tf.Tensor: shape=(), dtype=float64>",
+        "TensorFlow",
+    ),
 ]
 quiet_on = [
     last_words("compute dtype torch.bfloat16, parameter dtype torch.float32, reduce dtype torch.float32", "types in a summary"),

@@ -1,12 +1,14 @@
 """A file, a directory or a program that the run needs is not there
 
-Usual causes, most common first: a relative path while the job starts in another directory; data that were not downloaded, not mounted or lie elsewhere on this machine; an output
-directory that nobody made; a program that is not on PATH inside the job or the container; a name with a typo.
+Usual causes, most common first: a relative path while the job starts in another directory; data that were not downloaded, not mounted or
+lie elsewhere on this machine; an output directory that nobody made; a program that is not on PATH inside the job or the container; a name
+with a typo.
 
-To tell them apart: read the name in the message. A bare program name (gcc, nvcc, ldconfig, ffmpeg) is missing from PATH. A name of results or checkpoints
-is a directory to be made. Anything else is data: `ls` the parent directory on the node where it ran.
+To tell them apart: read the name in the message. A bare program name (gcc, nvcc, ldconfig, ffmpeg) is missing from PATH. A name of
+results or checkpoints is a directory to be made. Anything else is data: `ls` the parent directory on the node where it ran.
 
-This is not it: a server that cannot be reached (network-error), a shared library that cannot be loaded (import-error), a warning that goes on without the file.
+This is not it: a server that cannot be reached (network-error), a shared library that cannot be loaded (import-error), a warning that
+goes on without the file.
 """
 
 import re
@@ -17,7 +19,7 @@ from postmortem.rules.crash._examples import first_words, last_words, raised
 
 severity = "error"
 explains = ("python-exception", "nccl-timeout", "nccl-error", "interrupted", "hang")
-yields_to = ("network-error", "import-error", "permission-denied", "disk-full", "checkpoint-mismatch", "checkpoint-corrupt")
+yields_to = ("network-error", "import-error", "data-error", "permission-denied", "disk-full", "checkpoint-mismatch", "checkpoint-corrupt")
 fix = (
     "Use absolute paths, or paths below the script: `Path(__file__).parent / 'data'`; print `os.getcwd()` at the start.",
     "Make output directories before training: `Path(out).mkdir(parents=True, exist_ok=True)`.",
@@ -52,11 +54,13 @@ says = "|".join((
 NAME = re.compile(r"No such file or directory: '([^']{1,300})'|(?:command not found|execve\(\)).{0,5}|line \d+: (\S+): command not found")
 PROGRAM = re.compile(
     r"(?:No such file or directory: |line \d+: |exec: |sh: (?:\d+: )?)[\"']?(?:/[\w./-]*/)?"
-    r"(?:ldconfig|gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?|nvcc|ninja|cmake|make|git|ffmpeg|ffprobe|java|nvidia-smi|ptxas|srun|mpirun|python3?|conda|bash|sh|perl|node|docker|unzip|tar|wget|curl)"
+    r"(?:ldconfig|gcc|g\+\+|cc|c\+\+|clang(?:\+\+)?|nvcc|ninja|cmake|make|git|ffmpeg|ffprobe|java|nvidia-smi|ptxas|srun|mpirun|python3?"
+    r"|conda|bash|sh|perl|node|docker|unzip|tar|wget|curl)"
     r"[\"']?(?:$|[\s:,])|: command not found|executable file not found|execve\(\)|sh: (?:\d+: )?\S+: not found"
 )
 OUTPUT = re.compile(
-    r"(?:No such file or directory: |directory:? |Parent directory )['\"]?(?:[^'\"]*/)?(?:check_?points?|ckpts?|outputs?|out|results?|runs?|logs?|saved?(?:_?models?)?|stats?|weights|exp(?:eriment)?s?|figures?|plots?|tmp)"
+    r"(?:No such file or directory: |directory:? |Parent directory )['\"]?(?:[^'\"]*/)?(?:check_?points?|ckpts?|outputs?|out|results?"
+    r"|runs?|logs?|saved?(?:_?models?)?|stats?|weights|exp(?:eriment)?s?|figures?|plots?|tmp)"
     r"(?:[/'\" ][^'\"]*)?['\"]?|non-existent directory|Parent directory"
 )
 WRITING = re.compile(r"\b(?:save|write|dump|export|log|plot|checkpoint|store)\w*$", re.I)
@@ -66,7 +70,10 @@ def examine(event: Event) -> Hit | None:
     frame = str(event.data.get("frame") or "")
     if PROGRAM.search(event.text):
         said = "A program is missing on the PATH of the job; it is neither data nor a checkpoint."
-        cure = ("Install the program or put it on PATH in the job script (`export PATH=/sbin:/usr/sbin:$PATH`; `module load ...`); check with `which NAME` on that node.",)
+        cure = (
+            "Install the program or put it on PATH in the job script (`export PATH=/sbin:/usr/sbin:$PATH`; `module load ...`); check "
+            "with `which NAME` on that node.",
+        )
     elif OUTPUT.search(event.text) or WRITING.search(frame):
         said = "The place that results are written to does not exist."
         cure = (fix[1],)
@@ -78,14 +85,34 @@ def examine(event: Event) -> Hit | None:
 
 fires_on = [
     raised("FileNotFoundError: [Errno 2] No such file or directory: 'data/train/annotations.json'", "data"),
-    raised("FileNotFoundError: [Errno 2] No such file or directory: 'results/epoch_40.npy'", "an output directory", code="np.save(path, history)"),
-    raised("FileNotFoundError: [Errno 2] No such file or directory: 'ninja'", "a program", frame="ops.py", code="subprocess.run(['ninja', '-v'])"),
-    first_words("F0228 16:02:51.330917  2290 io.cpp:36] Check failed: fd != -1 (-1 vs. -1) File not found: models/solver.prototxt", "Caffe"),
-    raised("tensorflow.python.framework.errors_impl.NotFoundError: data/records/part-00001.tfrecord; No such file or directory", "TensorFlow"),
-    raised("OSError: acme/encoder-xl is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'", "transformers"),
+    raised(
+        "FileNotFoundError: [Errno 2] No such file or directory: 'results/epoch_40.npy'",
+        "an output directory",
+        code="np.save(path, history)",
+    ),
+    raised(
+        "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'",
+        "a program",
+        frame="ops.py",
+        code="subprocess.run(['ninja', '-v'])",
+    ),
+    first_words(
+        "F0228 16:02:51.330917  2290 io.cpp:36] Check failed: fd != -1 (-1 vs. -1) File not found: models/solver.prototxt", "Caffe"
+    ),
+    raised(
+        "tensorflow.python.framework.errors_impl.NotFoundError: data/records/part-00001.tfrecord; No such file or directory", "TensorFlow"
+    ),
+    raised(
+        "OSError: acme/encoder-xl is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+        "transformers",
+    ),
 ]
 quiet_on = [
-    first_words("2021-10-02 11:20:01.118205: W tensorflow/stream_executor/platform/default/dso_loader.cc:64] Could not load dynamic library 'libnvinfer.so.7'; dlerror: libnvinfer.so.7: cannot open shared object file: No such file or directory", "a library that is not needed"),
+    first_words(
+        "2021-10-02 11:20:01.118205: W tensorflow/stream_executor/platform/default/dso_loader.cc:64] Could not load dynamic library "
+        "'libnvinfer.so.7'; dlerror: libnvinfer.so.7: cannot open shared object file: No such file or directory",
+        "a library that is not needed",
+    ),
     last_words("no cached features found, computing them now", "a cache that is made"),
     raised("ImportError: libGL.so.1: cannot open shared object file: No such file or directory", "a shared library", code="import cv2"),
     last_words("config: {'on_missing_file': 'raise FileNotFound', 'skip_missing': False}", "a setting"),

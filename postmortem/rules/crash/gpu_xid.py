@@ -1,9 +1,11 @@
 """The GPU or its link failed
 
-Usual causes, most common first: the link (a card that is not seated well, power, riser, cable, temperature); memory of the card that ECC could not correct; a driver or firmware bug; for Xid 13 and 31 more often a bug in the program.
+Usual causes, most common first: the link (a card that is not seated well, power, riser, cable, temperature); memory of the card that ECC
+could not correct; a driver or firmware bug; for Xid 13 and 31 more often a bug in the program.
 
-To tell them apart: the number of the Xid says which. 79 and "fallen off the bus" are the link or power; 48, 63, 64, 92, 94, 95 are memory; 119 and 120 the firmware; 74 NVLink; 13 and 31 the program, unless only one card shows
-them; 43 and 45 only clean up. `nvidia-smi -q -d ECC,ROW_REMAPPER,PAGE_RETIREMENT` and `dcgmi diag -r 3` test the card.
+To tell them apart: the number of the Xid says which. 79 and "fallen off the bus" are the link or power; 48, 63, 64, 92, 94, 95 are
+memory; 119 and 120 the firmware; 74 NVLink; 13 and 31 the program, unless only one card shows them; 43 and 45 only clean up. `nvidia-smi
+-q -d ECC,ROW_REMAPPER,PAGE_RETIREMENT` and `dcgmi diag -r 3` test the card.
 
 This is not it: corrected single-bit errors, ECC of the host's memory, a card that is only hot or power-capped, a job without a GPU.
 """
@@ -32,9 +34,12 @@ explains = (
     "hang",
 )
 fix = (
-    "Drain the node, note the card's serial number (`nvidia-smi -q`), test it (`dcgmi diag -r 3`), reset it or have it replaced; resume on another node.",
+    "Drain the node, note the card's serial number (`nvidia-smi -q`), test it (`dcgmi diag -r 3`), reset it or have it replaced; resume "
+    "on another node.",
 )
-prevention = ("Let a health check in the job's prologue look at `dmesg | grep -e Xid -e AER`, ECC counters and `nvidia-smi`, and refuse a sick node.",)
+prevention = (
+    "Let a health check in the job's prologue look at `dmesg | grep -e Xid -e AER`, ECC counters and `nvidia-smi`, and refuse a sick node.",
+)
 says = "|".join((
     r"NVRM: Xid",
     r"\bXid \(PCI:",
@@ -62,7 +67,12 @@ OTHER = Xid("driver", "an error that the driver reported under this number", "Lo
 
 @dataclass(frozen=True)
 class Thresholds:
-    storm: float = limit(10, "lines", "so many corrected PCIe errors are a sick link; a few are noise", "a healthy link shows none or a handful between two boots")
+    storm: float = limit(
+        10,
+        "lines",
+        "so many corrected PCIe errors are a sick link; a few are noise",
+        "a healthy link shows none or a handful between two boots",
+    )
 
 
 def examine(event: Event) -> Hit | None:
@@ -89,8 +99,16 @@ def _pcie(final: list[Event], limits: Thresholds) -> Iterator[Hit]:
     fatal = [event for event in storm if not CORRECTED.search(event.text)]
     if len(storm) >= limits.storm or fatal:
         first = (fatal or storm)[0]
-        said = f"The PCIe link of a device reported errors in {len(storm)} lines: a card that is not seated well, a riser, a cable, or power."
-        yield Hit([quote(first, primary=True), quote(storm[-1])], Onset(time=first.time), "medium", severity="error" if fatal else "warning", cause=said)
+        said = (
+            f"The PCIe link of a device reported errors in {len(storm)} lines: a card that is not seated well, a riser, a cable, or power."
+        )
+        yield Hit(
+            [quote(first, primary=True), quote(storm[-1])],
+            Onset(time=first.time),
+            "medium",
+            severity="error" if fatal else "warning",
+            cause=said,
+        )
 
 
 def _xids(events: list[Event]) -> Iterator[Hit]:
@@ -121,7 +139,9 @@ fires_on = [
     _kernel("NVRM: Xid (PCI:0000:c4:00): 94, pid=7710, name=python, Contained: SM (0x1). RST: No, D-RST: No", note="Xid 94"),
     _kernel("NVRM: Xid (PCI:0000:41:00): 31, pid=120, name=python, Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS", note="Xid 31"),
     raised("RuntimeError: CUDA error: uncorrectable ECC error encountered", "PyTorch"),
-    last_words("Unable to determine the device handle for GPU 0000:41:00.0: GPU is lost.  Reboot the system to recover this GPU", "nvidia-smi"),
+    last_words(
+        "Unable to determine the device handle for GPU 0000:41:00.0: GPU is lost.  Reboot the system to recover this GPU", "nvidia-smi"
+    ),
     _kernel(*[AER] * 14, note="a storm of corrected PCIe errors"),
 ]
 quiet_on = [

@@ -1,11 +1,13 @@
 """The run stood still
 
-Usual causes, most common first: ranks that wait for one another in different collectives; a data loader that waits for storage or a lock (fork after threads, OpenCV, tokenizers); a file system or a server that does not answer;
-a GPU that fell off the bus.
+Usual causes, most common first: ranks that wait for one another in different collectives; a data loader that waits for storage or a lock
+(fork after threads, OpenCV, tokenizers); a file system or a server that does not answer; a GPU that fell off the bus.
 
-To tell them apart: `py-spy dump --pid PID` on the standing process shows the line. 100 % GPU use without progress is a collective; 0 % is data, disk or network. `dmesg` tells of GPU and disk.
+To tell them apart: `py-spy dump --pid PID` on the standing process shows the line. 100 % GPU use without progress is a collective; 0 % is
+data, disk or network. `dmesg` tells of GPU and disk.
 
-This is not it: a long evaluation or compilation that ends, a log that is only written once an epoch, clocks of two files that differ by hours.
+This is not it: a long evaluation or compilation that ends, a log that is only written once an epoch, clocks of two files that differ by
+hours.
 """
 
 from collections.abc import Iterator
@@ -26,7 +28,9 @@ fix = (
     "Bound every wait: `DataLoader(timeout=600)`, `init_process_group(timeout=...)`, `TORCH_NCCL_ASYNC_ERROR_HANDLING=1`.",
     "Try `num_workers=0`, `TOKENIZERS_PARALLELISM=false`, `cv2.setNumThreads(0)`, or the `spawn` start method, one at a time.",
 )
-prevention = ("Let a watchdog end the run if no step was finished for ten times the usual step time; a dead run costs less than a standing one.",)
+prevention = (
+    "Let a watchdog end the run if no step was finished for ten times the usual step time; a dead run costs less than a standing one.",
+)
 says = "|".join((
     r"INFO: task \S{1,60} blocked for more than \d+ seconds",
     r"submitted to be reduced, gathered or broadcasted by subset of ranks and are waiting",
@@ -38,8 +42,15 @@ MINUTE = 60 * 1_000_000  # microseconds
 
 @dataclass(frozen=True)
 class Thresholds:
-    silence: float = limit(30, "minutes", "a shorter silence may be an evaluation, a saving or a compilation", "few evaluations take longer")
-    rhythm: float = limit(10, "times the longest pause before", "a silence is only odd if it is much longer than every pause before it", "a whole order of magnitude")
+    silence: float = limit(
+        30, "minutes", "a shorter silence may be an evaluation, a saving or a compilation", "few evaluations take longer"
+    )
+    rhythm: float = limit(
+        10,
+        "times the longest pause before",
+        "a silence is only odd if it is much longer than every pause before it",
+        "a whole order of magnitude",
+    )
     rows: float = limit(20, "rows", "so many rows tell the rhythm of a log", "fewer hold no evaluation and no saving")
 
 
@@ -74,7 +85,11 @@ def _watched(case: Case, last: Curve, begin: int, end: int, needed: float) -> It
             return
     for event in case.events:
         if event.file == last.file and event.time is not None and event.time - end >= needed:
-            yield Hit([said, quote(event, text=f"the next word in the file comes {(event.time - end) / MINUTE:.0f} minutes later")], last.when(-1), "medium")
+            yield Hit(
+                [said, quote(event, text=f"the next word in the file comes {(event.time - end) / MINUTE:.0f} minutes later")],
+                last.when(-1),
+                "medium",
+            )
             return
 
 
@@ -93,9 +108,12 @@ def _telemetry(minutes: int) -> str:
 
 fires_on = [
     files("telemetry goes on for hours after the last step", train__log=_log(40), gpu__csv=_telemetry(300)),
-    last_words("[120841.551] INFO: task python:20117 blocked for more than 120 seconds.", "the kernel on a process that waits for the disk"),
     last_words(
-        "[2023-04-02 10:11:12.120441: W /tmp/horovod/common/stall_inspector.cc:105] One or more tensors were submitted to be reduced, gathered or broadcasted by subset of ranks and are waiting for remainder of ranks for more than 60 seconds.",
+        "[120841.551] INFO: task python:20117 blocked for more than 120 seconds.", "the kernel on a process that waits for the disk"
+    ),
+    last_words(
+        "[2023-04-02 10:11:12.120441: W /tmp/horovod/common/stall_inspector.cc:105] One or more tensors were submitted to be reduced, "
+        "gathered or broadcasted by subset of ranks and are waiting for remainder of ranks for more than 60 seconds.",
         "Horovod",
     ),
 ]

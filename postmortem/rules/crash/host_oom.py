@@ -3,9 +3,9 @@
 Usual causes, most common first: too many DataLoader workers, each with its own copy of the data; a data set that is read into memory as a
 whole; a job that asked for less memory than it needs; lists of results that grow from epoch to epoch; a checkpoint gathered on one rank.
 
-To tell them apart: death while data is loaded is the data set or the workers; memory that climbs over epochs is a leak (Python objects in a
-Dataset are copied to every worker, page by page); death while saving or loading is the state dict. `sacct -j ID -o MaxRSS,ReqMem` or the
-scheduler's mail tell the peak and the limit.
+To tell them apart: death while data is loaded is the data set or the workers; memory that climbs over epochs is a leak (Python objects in
+a Dataset are copied to every worker, page by page); death while saving or loading is the state dict. `sacct -j ID -o MaxRSS,ReqMem` or
+the scheduler's mail tell the peak and the limit.
 
 This is not it: CUDA out of memory, a full /dev/shm (bus error of a worker), "killed by signal: Terminated", a bare "Killed" by hand.
 """
@@ -17,14 +17,24 @@ from postmortem.rules.base import Hit, quote
 from postmortem.rules.crash._examples import first_words, last_words, raised
 
 severity = "error"
-explains = ("dataloader-worker-died", "nccl-error", "nccl-timeout", "python-exception", "checkpoint-corrupt", "interrupted", "hang")
+explains = (
+    "dataloader-worker-died",
+    "nccl-error",
+    "nccl-timeout",
+    "python-exception",
+    "checkpoint-corrupt",
+    "preempted",
+    "interrupted",
+    "hang",
+)
 fix = (
     "Ask for more memory (`#SBATCH --mem=64G`, `bsub -R 'rusage[mem=8GB]' -M 8GB`, `resources.limits.memory` in Kubernetes).",
     "Use fewer workers and less prefetching: `DataLoader(num_workers=2, prefetch_factor=2, persistent_workers=False)`.",
     "Keep data on disk and read it in pieces: numpy memmap, Arrow, webdataset; hold numpy arrays, not lists of Python objects.",
 )
 prevention = (
-    "Log the memory of the process and its children each epoch (`psutil.Process().memory_info().rss`); ask for twice the peak of a short run.",
+    "Log the memory of the process and its children each epoch (`psutil.Process().memory_info().rss`); ask for twice the peak of a short "
+    "run.",
 )
 says = "|".join((
     r"[Oo]ut of memory: Kill(?:ed)? process",
@@ -60,7 +70,6 @@ says = "|".join((
 # Words that only say "killed by signal 9": it is nearly always memory, but somebody may have done it by hand.
 GUESSED = re.compile(r"SYSTEM_ERROR|killed by signal: Killed|exit code 137|\d Killed\b|exitcode|SIGKILL|bad_alloc")
 ASKED = re.compile(r"(?:Unable to allocate ([\d.]+) ([KMGT])iB|tried to allocate (\d+) bytes)")
-KERNEL = re.compile(r"(?:total-vm|anon-rss):(\d+)kB")
 RESIDENT = re.compile(r"anon-rss:(\d+)kB")
 POWER = {"K": -20, "M": -10, "G": 0, "T": 10}
 
@@ -69,7 +78,7 @@ def examine(event: Event) -> Hit | None:
     said = ""
     if found := ASKED.search(event.text):
         gib = int(found[3]) / 2**30 if found[3] else float(found[1]) * 2.0 ** POWER[found[2]]
-        said = f"{gib:.1f} GiB in one piece were asked for and the host could not give them: look for an array larger than meant, or a data set read as a whole."
+        said = f"The host could not give {gib:.1f} GiB in one piece: look for an array larger than meant, or a data set read as a whole."
     elif found := RESIDENT.search(event.text):
         said = f"The kernel killed a process that held {int(found[1]) / 2**20:.1f} GiB of memory."
     guessed = GUESSED.search(event.text) and event.data.get("what") != "out-of-memory"
@@ -79,13 +88,29 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    last_words("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=58120.0. Some of your processes may have been killed by the cgroup out-of-memory handler.", "SLURM"),
+    last_words(
+        "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=58120.0. Some of your processes may have been killed by the cgroup "
+        "out-of-memory handler.",
+        "SLURM",
+    ),
     last_words("TERM_MEMLIMIT: job killed after reaching LSF memory usage limit.\nExited with exit code 137.", "LSF"),
     last_words("    State:          Terminated\n      Reason:       OOMKilled\n      Exit Code:    137", "Kubernetes"),
-    raised("numpy.core._exceptions._ArrayMemoryError: Unable to allocate 74.5 GiB for an array with shape (100000, 100000) and data type float64", "NumPy"),
-    raised("RuntimeError: [enforce fail at alloc_cpu.cpp:83] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 137438953472 bytes. Error code 12 (Cannot allocate memory)", "PyTorch on the CPU"),
+    raised(
+        "numpy.core._exceptions._ArrayMemoryError: Unable to allocate 74.5 GiB for an array with shape (100000, 100000) and data type "
+        "float64",
+        "NumPy",
+    ),
+    raised(
+        "RuntimeError: [enforce fail at alloc_cpu.cpp:83] . DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+        "137438953472 bytes. Error code 12 (Cannot allocate memory)",
+        "PyTorch on the CPU",
+    ),
     last_words("RuntimeError: DataLoader worker (pid 2217) is killed by signal: Killed.", "a worker killed with signal 9"),
-    first_words("[71033.120981] Out of memory: Killed process 18220 (python) total-vm:92211840kB, anon-rss:65011712kB, file-rss:0kB", "the kernel", name="dmesg.log"),
+    first_words(
+        "[71033.120981] Out of memory: Killed process 18220 (python) total-vm:92211840kB, anon-rss:65011712kB, file-rss:0kB",
+        "the kernel",
+        name="dmesg.log",
+    ),
 ]
 quiet_on = [
     last_words("RuntimeError: DataLoader worker (pid 7781) is killed by signal: Terminated.", "a SIGTERM"),

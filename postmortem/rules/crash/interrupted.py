@@ -1,11 +1,13 @@
 """The run was stopped before its planned end
 
-Usual causes, most common first: its owner stopped it (Ctrl-C, `kill`, `scancel`, `bkill`); another process of the same job failed, and the launcher ended the rest; the terminal or notebook it was started from was closed;
-the machine went down.
+Usual causes, most common first: its owner stopped it (Ctrl-C, `kill`, `scancel`, `bkill`); another process of the same job failed, and
+the launcher ended the rest; the terminal or notebook it was started from was closed; the machine went down.
 
-To tell them apart: KeyboardInterrupt and "killed by owner" are a person. SIGTERM comes from a person, a launcher or a scheduler: look at the other ranks and at the scheduler's mail. A log that simply stops says nothing: look at the machine.
+To tell them apart: KeyboardInterrupt and "killed by owner" are a person. SIGTERM comes from a person, a launcher or a scheduler: look at
+the other ranks and at the scheduler's mail. A log that simply stops says nothing: look at the machine.
 
-This is not it: a run that early stopping ended, a run that reached its last epoch, a time limit, preemption, the kill by the kernel's memory guard.
+This is not it: a run that early stopping ended, a run that reached its last epoch, a time limit, preemption, the kill by the kernel's
+memory guard.
 """
 
 import re
@@ -52,14 +54,41 @@ GRACEFUL = re.compile(r"(?i)keyboard ?interrupt detected|detected keyboard ?inte
 ENDED = {"INTERRUPTED", "KILLED", "CANCELLED", "CANCELED"}  # status words of trackers
 BY_SIGNAL = {129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM"}  # exit codes that a shell reports for these signals
 PACE = ("loss", "score", "rate", "norm", "speed")  # kinds of series that tell how far the training came
-PLANNED_EPOCHS = ("num_train_epochs", "max_epochs", "max_epoch", "n_epochs", "num_epochs", "nb_epochs", "total_epochs", "train_epochs", "epochs", "epoch_num")
-PLANNED_STEPS = ("max_steps", "max_iters", "max_iter", "total_steps", "num_train_steps", "train_steps", "total_timesteps", "t_max", "max_update", "num_iterations")
+PLANNED_EPOCHS = (
+    "num_train_epochs",
+    "max_epochs",
+    "max_epoch",
+    "n_epochs",
+    "num_epochs",
+    "nb_epochs",
+    "total_epochs",
+    "train_epochs",
+    "epochs",
+    "epoch_num",
+)
+PLANNED_STEPS = (
+    "max_steps",
+    "max_iters",
+    "max_iter",
+    "total_steps",
+    "num_train_steps",
+    "train_steps",
+    "total_timesteps",
+    "t_max",
+    "max_update",
+    "num_iterations",
+)
 PATIENCE = ("patience", "early_stopping_patience", "es_patience", "early_stop", "early_stopping", "stop_patience", "early_stop_patience")
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    share: float = limit(0.9, "share of the plan", "a run that did less of its plan than this was cut short", "loggers that write every tenth part still pass")
+    share: float = limit(
+        0.9,
+        "share of the plan",
+        "a run that did less of its plan than this was cut short",
+        "loggers that write every tenth part still pass",
+    )
     rows: float = limit(3, "rows", "so many rows must be missing, at the rhythm of the log", "the last row or two are often not written")
 
 
@@ -130,21 +159,28 @@ def _may_stop_early(case: Case, done: float, axis: str) -> bool:
 
 def _hit(plan: Setting, planned: float, curve: Curve, done: float, axis: str) -> Hit:
     text = f"the last row is of {axis} {done:g}; {planned:g} were configured"
-    said = f"The log ends after {done / planned:.0%} of what was configured, and no line says why: it was stopped from outside, or the machine went down."
+    said = (
+        f"The log ends after {done / planned:.0%} of the plan and does not say why: it was stopped from outside, or the machine went down."
+    )
     # a number of steps is often only an upper bound ("until it is good enough"): that alone is no warning
     severity: Severity = "warning" if axis == "epoch" else "note"
     return Hit([point(curve, -1, text, primary=True), configured(plan)], curve.when(-1), "medium", severity=severity, cause=said)
 
 
-SACRED = '{"status": "INTERRUPTED", "start_time": "2021-05-05T08:00:00.000000", "stop_time": "2021-05-05T09:10:00.000000", "experiment": {"name": "maze"}}'
+SACRED = '{"status": "INTERRUPTED", "start_time": "2021-05-05T08:00:00", "experiment": {"name": "maze"}, "command": "main", "host": {}}'
 ROWS = "epoch,train_loss\n" + "".join(f"{i},{2.0 / (1 + i):.4f}\n" for i in range(1, 9))
 FORTY = "epoch,train_loss\n" + "".join(f"{i},{2.0 / (1 + i):.4f}\n" for i in range(1, 41))
 fires_on = [
     raised("KeyboardInterrupt", "Ctrl-C", code="time.sleep(1)"),
-    last_words("*** Aborted at 1650987001 (unix time) try \"date -d @1650987001\" if you are using GNU date ***\nPC: @     0x7f88 (unknown)\n*** SIGTERM (@0x3e80000217f) received by PID 7120 (TID 0x7f8801) from PID 8575; stack trace: ***", "a dump after SIGTERM"),
+    last_words(
+        '*** Aborted at 1650987001 (unix time) try "date -d @1650987001" if you are using GNU date ***\nPC: @     0x7f88 (unknown)\n*** '
+        "SIGTERM (@0x3e80000217f) received by PID 7120 (TID 0x7f8801) from PID 8575; stack trace: ***",
+        "a dump after SIGTERM",
+    ),
     last_words("TERM_OWNER: job killed by owner.\nExited with exit code 143.", "LSF"),
     last_words("slurmstepd: error: *** JOB 61200 ON gpu2 CANCELLED AT 2022-09-14T17:40:12 ***", "SLURM"),
     last_words("RuntimeError: DataLoader worker (pid 9011) is killed by signal: Terminated.", "a worker that got SIGTERM"),
+    files("Sacred", run__json=SACRED, config__json='{"seed": 3}'),
     files("40 epochs of a plan, 8 done", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\n"),
 ]
 quiet_on = [

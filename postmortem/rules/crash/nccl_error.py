@@ -1,10 +1,12 @@
 """The communication between GPUs failed
 
-Usual causes, most common first: another rank died (this one only lost its partner); two processes on one GPU; NCCL picked the wrong network
-interface; /dev/shm too small in a container; versions of NCCL or driver that differ between nodes; a broken InfiniBand or NVLink link.
+Usual causes, most common first: another rank died (this one only lost its partner); two processes on one GPU; NCCL picked the wrong
+network interface; /dev/shm too small in a container; versions of NCCL or driver that differ between nodes; a broken InfiniBand or NVLink
+link.
 
-To tell them apart: "remote process exited", "connection reset" and "communicator was aborted" are consequences: read the other ranks. "Duplicate GPU detected"
-is the launcher. Failures in the first step are the network or /dev/shm: start with `NCCL_DEBUG=INFO` and read the first WARN. Failures after hours are hardware or the network.
+To tell them apart: "remote process exited", "connection reset" and "communicator was aborted" are consequences: read the other ranks.
+"Duplicate GPU detected" is the launcher. Failures in the first step are the network or /dev/shm: start with `NCCL_DEBUG=INFO` and read
+the first WARN. Failures after hours are hardware or the network.
 
 This is not it: NCCL's INFO and harmless WARN lines, a time-out of the watchdog (nccl-timeout), a server on the internet (network-error).
 """
@@ -48,13 +50,25 @@ says = "|".join((
 ))  # fmt: skip
 
 # Words that another rank's death leaves behind.
-ECHO = re.compile(r"remote process exited|ncclRemoteError|aborted|closed by peer|reset by peer|Connection (?:closed|reset)|Broken pipe|shut down|mpirun|MPI_ABORT|tasks have crashed")
+ECHO = re.compile(
+    r"remote process exited|ncclRemoteError|aborted|closed by peer|reset by peer|Connection (?:closed|reset)|Broken pipe|shut down"
+    r"|mpirun|MPI_ABORT|tasks have crashed"
+)
 KINDS = (
     (re.compile(r"Duplicate GPU"), "Two processes use the same GPU: the launcher or `set_device` gives one card out twice."),
-    (re.compile(r"ncclSystemError|ibv_|Net :"), "A system call or the network failed below NCCL: wrong interface, /dev/shm too small, or a bad link."),
+    (
+        re.compile(r"ncclSystemError|ibv_|Net :"),
+        "A system call or the network failed below NCCL: wrong interface, /dev/shm too small, or a bad link.",
+    ),
     (re.compile(r"ncclUnhandledCudaError"), "A CUDA call inside NCCL failed: a driver that does not fit, no memory left, or a sick card."),
-    (re.compile(r"ncclInvalidUsage|ncclInvalidArgument"), "NCCL was used wrongly: ranks that disagree on the call, its size or the device."),
-    (re.compile(r"[Aa]ddress already in use|EADDRINUSE"), "The port of the rendezvous is taken: a leftover of an earlier run, or two jobs on one node (set another `--master_port`)."),
+    (
+        re.compile(r"ncclInvalidUsage|ncclInvalidArgument"),
+        "NCCL was used wrongly: ranks that disagree on the call, its size or the device.",
+    ),
+    (
+        re.compile(r"[Aa]ddress already in use|EADDRINUSE"),
+        "The port of the rendezvous is taken: a leftover of an earlier run, or two jobs on one node (set another `--master_port`).",
+    ),
 )
 
 
@@ -67,14 +81,30 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    raised("torch.distributed.DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:1333, internal error, NCCL version 2.18.6\nncclInternalError: Internal check failed.\nLast error:\nDuplicate GPU detected : rank 1 and rank 0 both on CUDA device 4f000", "one GPU given out twice"),
-    raised("RuntimeError: NCCL error in: /opt/pytorch/torch/lib/c10d/ProcessGroupNCCL.cpp:911, unhandled system error, NCCL version 2.7.8", "PyTorch 1"),
-    raised("horovod.common.exceptions.HorovodInternalError: Horovod has been shut down. This was caused by an exception on one of the ranks", "Horovod"),
-    raised("RuntimeError: [/opt/conda/third_party/gloo/gloo/transport/tcp/pair.cc:598] Connection closed by peer [10.3.0.14]:41822", "Gloo"),
+    raised(
+        "torch.distributed.DistBackendError: NCCL error in: ../torch/csrc/distributed/c10d/ProcessGroupNCCL.cpp:1333, internal error, "
+        "NCCL version 2.18.6\nncclInternalError: Internal check failed.\nLast error:\nDuplicate GPU detected : rank 1 and rank 0 both on "
+        "CUDA device 4f000",
+        "one GPU given out twice",
+    ),
+    raised(
+        "RuntimeError: NCCL error in: /opt/pytorch/torch/lib/c10d/ProcessGroupNCCL.cpp:911, unhandled system error, NCCL version 2.7.8",
+        "PyTorch 1",
+    ),
+    raised(
+        "horovod.common.exceptions.HorovodInternalError: Horovod has been shut down. This was caused by an exception on one of the ranks",
+        "Horovod",
+    ),
+    raised(
+        "RuntimeError: [/opt/conda/third_party/gloo/gloo/transport/tcp/pair.cc:598] Connection closed by peer [10.3.0.14]:41822", "Gloo"
+    ),
     last_words("node7:4410:4502 [2] socket.c:540 NCCL WARN Net : Connection closed by remote peer node3<51822>", "NCCL's own warning"),
 ]
 quiet_on = [
-    last_words("node7:4410:4502 [2] NCCL INFO NET/Socket : Using [0]eth0:10.3.0.7<0>\nnode7:4410:4502 [2] NCCL INFO Using network Socket", "NCCL's chatter"),
+    last_words(
+        "node7:4410:4502 [2] NCCL INFO NET/Socket : Using [0]eth0:10.3.0.7<0>\nnode7:4410:4502 [2] NCCL INFO Using network Socket",
+        "NCCL's chatter",
+    ),
     last_words("ddp_backend: nccl, NCCL_DEBUG=WARN, init_method=env://", "settings"),
     last_words("NCCL version 2.19.3+cuda12.3", "a version"),
 ]

@@ -1,8 +1,10 @@
 """A machine of the run went down or was lost
 
-Usual causes, most common first: hardware or power of the node; the node lost its network or its file system; a kernel panic or a reboot for maintenance; the node ran out of memory as a whole.
+Usual causes, most common first: hardware or power of the node; the node lost its network or its file system; a kernel panic or a reboot
+for maintenance; the node ran out of memory as a whole.
 
-To tell them apart: `sacctmgr show event nodes=NAME` or `kubectl describe node NAME`; the node's own journal (`journalctl -k -b -1`) says whether it panicked, rebooted or hung.
+To tell them apart: `sacctmgr show event nodes=NAME` or `kubectl describe node NAME`; the node's own journal (`journalctl -k -b -1`) says
+whether it panicked, rebooted or hung.
 
 This is not it: one process that died on a healthy node, a connection that failed at the start.
 """
@@ -14,12 +16,22 @@ from postmortem.rules.crash._examples import last_words
 from postmortem.rules.crash._told import told
 
 severity = "error"
-explains = ("interrupted", "dataloader-worker-died", "nccl-timeout", "nccl-error", "network-error", "python-exception", "cuda-unavailable", "segfault", "hang")
-yields_to = ("time-limit", "host-oom")
-fix = (
-    "Resume from the last checkpoint on other nodes (`#SBATCH --exclude=NODE`), and tell the administrators the node and the time.",
+explains = (
+    "interrupted",
+    "dataloader-worker-died",
+    "nccl-timeout",
+    "nccl-error",
+    "network-error",
+    "python-exception",
+    "cuda-unavailable",
+    "segfault",
+    "hang",
 )
-prevention = ("Save often enough that a lost node costs little, and let the job requeue itself (`#SBATCH --requeue`, torchrun `--max-restarts`).",)
+yields_to = ("time-limit", "host-oom")
+fix = ("Resume from the last checkpoint on other nodes (`#SBATCH --exclude=NODE`), and tell the administrators the node and the time.",)
+prevention = (
+    "Save often enough that a lost node costs little, and let the job requeue itself (`#SBATCH --requeue`, torchrun `--max-restarts`).",
+)
 says = "|".join((
     r"DUE TO NODE FAILURE",
     r"NODE_FAIL\b",
@@ -42,7 +54,11 @@ def check(case: Case) -> Iterator[Hit]:
 
 
 fires_on = [
-    last_words("slurmstepd: error: *** JOB 99812 ON node17 CANCELLED AT 2023-11-02T05:51:19 DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***", "SLURM"),
+    last_words(
+        "slurmstepd: error: *** JOB 99812 ON node17 CANCELLED AT 2023-11-02T05:51:19 DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS "
+        "***",
+        "SLURM",
+    ),
     last_words("ray.exceptions.NodeDiedError: Task was killed due to the node dying.", "Ray"),
     last_words("[ 8120.551002] Kernel panic - not syncing: Fatal hardware error!", "the console of the machine"),
     last_words("ORTE has lost communication with a remote daemon.", "Open MPI"),

@@ -1,9 +1,10 @@
 """The run was not allowed to read or write something
 
-Usual causes, most common first: a directory of another user (or of root, made by a container); a read-only mount; no login or no accepted licence for a model or data set on a hub; a key for
-storage that is missing or has expired; a script that is not executable.
+Usual causes, most common first: a directory of another user (or of root, made by a container); a read-only mount; no login or no accepted
+licence for a model or data set on a hub; a key for storage that is missing or has expired; a script that is not executable.
 
-To tell them apart: `ls -ld` along the path, as the user of the job (`id`); "Read-only file system" is the mount; 401, 403, "gated" and AccessDenied are a server that wants a login.
+To tell them apart: `ls -ld` along the path, as the user of the job (`id`); "Read-only file system" is the mount; 401, 403, "gated" and
+AccessDenied are a server that wants a login.
 
 This is not it: a full disk, a path that does not exist, ssh chatter at the start.
 """

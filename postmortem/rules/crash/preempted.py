@@ -1,6 +1,7 @@
 """The cluster took the machine back
 
-Usual causes, most common first: a job of higher priority preempted this one; a spot instance was reclaimed; an administrator ended the job (maintenance); the node was drained or the pod evicted.
+Usual causes, most common first: a job of higher priority preempted this one; a spot instance was reclaimed; an administrator ended the
+job (maintenance); the node was drained or the pod evicted.
 
 To tell them apart: the scheduler's own words name it; TERM_ADMIN is a person, PREEMPTION the queue, "spot" or "preempted" the cloud.
 
@@ -14,8 +15,15 @@ from postmortem.rules.crash._examples import last_words
 from postmortem.rules.crash._told import told
 
 severity = "error"
-explains = ("interrupted", "dataloader-worker-died", "nccl-timeout", "nccl-error", "python-exception", "checkpoint-corrupt", "still-improving")
-yields_to = ("disk-full", "host-oom")
+explains = (
+    "interrupted",
+    "dataloader-worker-died",
+    "nccl-timeout",
+    "nccl-error",
+    "python-exception",
+    "checkpoint-corrupt",
+    "still-improving",
+)
 fix = (
     "Resume from the last checkpoint; nothing in the training was wrong.",
     "Let the job save when it is told (SIGTERM, or `#SBATCH --signal=USR1@120`) and requeue itself (`#SBATCH --requeue`).",

@@ -1,11 +1,13 @@
 """The program ended with an exception
 
-Usual causes, most common first: a change in the code that was not run to its end before (a wrong name, attribute or argument); a version of a library that behaves differently; a value that is missing (None, an empty list, a key)
-only in some batch or at the end of an epoch.
+Usual causes, most common first: a change in the code that was not run to its end before (a wrong name, attribute or argument); a version
+of a library that behaves differently; a value that is missing (None, an empty list, a key) only in some batch or at the end of an epoch.
 
-To tell them apart: TypeError, NameError and AttributeError in the first minute are the code; the same after hours is a branch that only evaluation or saving takes; KeyError, IndexError and ZeroDivisionError are the data.
+To tell them apart: TypeError, NameError and AttributeError in the first minute are the code; the same after hours is a branch that only
+evaluation or saving takes; KeyError, IndexError and ZeroDivisionError are the data.
 
-This is not it: tracebacks that are only logged as warnings, exceptions that the training outlived, the other ranks' echo (ChildFailedError).
+This is not it: tracebacks that are only logged as warnings, exceptions that the training outlived, the other ranks' echo
+(ChildFailedError).
 """
 
 import re
@@ -33,17 +35,24 @@ says = "|".join((
 # What often stands behind a kind of exception; the first that matches is told.
 HINTS = (
     (re.compile(r"ChildFailedError"), "A worker of the launcher failed; its own error stands further up or in another rank's log."),
-    (re.compile(r"unexpected keyword argument|positional arguments? but|missing \d+ required"), "A function was called with arguments it does not take: caller and callee are of different versions."),
+    (re.compile(r"unexpected keyword argument|positional arguments? but|missing \d+ required"), "A function was called with arguments it "
+                                                                                                "does not take: caller and callee are of "
+                                                                                                "different versions."),
     (re.compile(r"^(?:\w+\.)*(?:NameError|UnboundLocalError)"), "A name was used that was never set on this path of the code."),
-    (re.compile(r"'NoneType' object"), "Something is None where a value was expected: a function without a return, a lookup that found nothing, a setting left out."),
-    (re.compile(r"^(?:\w+\.)*AttributeError: module '"), "A name is gone from a library: its version is newer (or older) than the code expects."),
-    (re.compile(r"^(?:\w+\.)*AttributeError"), "An attribute was used that the object does not have: another version, or another type than expected."),
+    (re.compile(r"'NoneType' object"), "Something is None where a value was expected: a function without a return, a lookup that found "
+                                       "nothing, a setting left out."),
+    (re.compile(r"^(?:\w+\.)*AttributeError: module '"), "A name is gone from a library: its version is newer (or older) than the code "
+                                                         "expects."),
+    (re.compile(r"^(?:\w+\.)*AttributeError"), "An attribute was used that the object does not have: another version, or another type "
+                                               "than expected."),
     (re.compile(r"^(?:\w+\.)*KeyError"), "A key is not there: a field that the data or the configuration does not have."),
     (re.compile(r"^(?:\w+\.)*IndexError"), "An index is beyond the end: an empty list, or a count that is off by one."),
     (re.compile(r"^(?:\w+\.)*ZeroDivisionError"), "A count was zero: an empty loader, or an epoch shorter than a logging interval."),
     (re.compile(r"UnicodeDecodeError"), "A binary file (a pickle, an archive) was opened as text."),
     (re.compile(r"^(?:\w+\.)*RecursionError"), "A function called itself without end."),
-    (re.compile(r"CU(?:DNN|BLAS)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"), "A CUDA library failed: most often memory was short, else an earlier kernel had failed or versions do not fit."),
+    (re.compile(r"CU(?:DNN|BLAS)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"), "A CUDA library failed: most often memory "
+                                                                                               "was short, else an earlier kernel had "
+                                                                                               "failed or versions do not fit."),
 )  # fmt: skip
 QUIET = {"Empty", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "ChildFailedError"}  # said when something else ended the run
 
@@ -70,7 +79,11 @@ fires_on = [
     raised("TypeError: fit() got an unexpected keyword argument 'warmup'", "a wrong argument", code="fit(model, warmup=3)"),
     raised("KeyError: 'attention_mask'", "a missing key", code="mask = batch['attention_mask']"),
     raised("NameError: name 'lr_schedular' is not defined", "a typo", code="lr_schedular.step()"),
-    last_words("/opt/torch/install/bin/luajit: train.lua:88: attempt to index local 'opt' (a nil value)\nstack traceback:\n\ttrain.lua:88: in main chunk", "Torch7"),
+    last_words(
+        "/opt/torch/install/bin/luajit: train.lua:88: attempt to index local 'opt' (a nil value)\nstack traceback:\n\ttrain.lua:88: in "
+        "main chunk",
+        "Torch7",
+    ),
     raised("mypkg.errors.StateFailure: the sampler has no state", "an exception of one's own"),
 ]
 quiet_on = [

@@ -1,19 +1,21 @@
 """The program crashed below Python (segmentation fault)
 
-Usual causes, most common first: binary packages that do not fit together (PyTorch, CUDA, NumPy, OpenCV built against other versions); a bug in a C++ or CUDA
-extension; two OpenMP or protobuf libraries loaded at once; reading broken or shared-memory data; a stack that is too small; bad memory.
+Usual causes, most common first: binary packages that do not fit together (PyTorch, CUDA, NumPy, OpenCV built against other versions); a
+bug in a C++ or CUDA extension; two OpenMP or protobuf libraries loaded at once; reading broken or shared-memory data; a stack that is too
+small; bad memory.
 
-To tell them apart: start with `python -X faulthandler train.py`; the last Python frame shows the call. If it dies on import, it is the packages;
-if it dies in a worker, set `num_workers=0`; with a core file, `gdb python core` and `bt`.
+To tell them apart: start with `python -X faulthandler train.py`; the last Python frame shows the call. If it dies on import, it is the
+packages; if it dies in a worker, set `num_workers=0`; with a core file, `gdb python core` and `bt`.
 
-This is not it: a stack dump after SIGTERM (somebody killed the run), a project about segmentation, a bus error of a data worker (full /dev/shm), SIGKILL.
+This is not it: a stack dump after SIGTERM (somebody killed the run), a project about segmentation, a bus error of a data worker (full
+/dev/shm), SIGKILL.
 """
 
 from postmortem.rules.crash._examples import last_words, raised
 
 severity = "error"
 explains = ("nccl-timeout", "nccl-error", "dataloader-worker-died", "python-exception", "interrupted", "hang")
-yields_to = ("host-oom", "cuda-oom", "device-side-assert", "illegal-memory-access", "gpu-xid", "disk-full")
+yields_to = ("host-oom", "cuda-oom", "device-side-assert", "illegal-memory-access", "gpu-xid")
 fix = (
     "Run `python -X faulthandler train.py` once more: the stack below Python's last frame names the library.",
     "Make a fresh environment with versions that belong together; rebuild own extensions in it.",
@@ -38,14 +40,19 @@ says = "|".join((
     r"traps: .{1,60} general protection",
     r"FatalError: `?Segmentation fault`? is detected by the operating system",
     r"glibc: (?:double free|free\(\)|malloc|corrupted|munmap|realloc)",
-    r"(?:double free or corruption|malloc\(\): (?:corrupted|invalid|memory corruption|unaligned)|free\(\): invalid (?:pointer|size|next size)|corrupted size vs\. prev_size|corrupted double-linked list)",
+    r"(?:double free or corruption|malloc\(\): (?:corrupted|invalid|memory corruption|unaligned)|free\(\): invalid (?:pointer|size"
+    r"|next size)|corrupted size vs\. prev_size|corrupted double-linked list)",
     r"\*\*\* stack smashing detected \*\*\*",
     r"^(?:terminate|Signal): ?terminate called",
     r"^Signal: Segmentation fault|Signal: Segmentation fault \(11\)",
 ))  # fmt: skip
 
 fires_on = [
-    last_words("Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f1c4a7fc700 (most recent call first):\n  File \"/home/user/proj/augment.py\", line 52 in warp", "faulthandler"),
+    last_words(
+        "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f1c4a7fc700 (most recent call first):\n  File "
+        '"/home/user/proj/augment.py", line 52 in warp',
+        "faulthandler",
+    ),
     last_words("run.sh: line 9: 20133 Segmentation fault      (core dumped) python train.py --cfg base.yml", "the shell"),
     last_words("*** SIGSEGV (@0x18) received by PID 5150 (TID 0x7f21a5b7c740) from PID 24; stack trace: ***", "glog"),
     last_words("double free or corruption (!prev)\nAborted (core dumped)", "the C library"),
@@ -53,6 +60,10 @@ fires_on = [
 ]
 quiet_on = [
     last_words("saving predictions to runs/cell-segmentation-fault-lines/epoch_3", "a project about segmentation"),
-    last_words("*** Aborted at 1655012244 (unix time) try \"date -d @1655012244\" if you are using GNU date ***\nPC: @ 0x7f0e22 (unknown)\n*** SIGTERM (@0x3e800007a11) received by PID 9912 (TID 0x7fd0c8) from PID 31249; stack trace: ***", "killed by somebody"),
+    last_words(
+        '*** Aborted at 1655012244 (unix time) try "date -d @1655012244" if you are using GNU date ***\nPC: @ 0x7f0e22 (unknown)\n*** '
+        "SIGTERM (@0x3e800007a11) received by PID 9912 (TID 0x7fd0c8) from PID 31249; stack trace: ***",
+        "killed by somebody",
+    ),
     raised("ValueError: segmentation fault_mask must be boolean", "a name in a message"),
 ]

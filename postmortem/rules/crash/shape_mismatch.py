@@ -1,11 +1,12 @@
 """Two tensors did not fit together
 
-Usual causes, most common first: a layer's size does not match what comes before it (after a change of backbone, patch or image size); labels or
-masks of another length than the predictions; the last batch of an epoch is smaller; a transposed or squeezed dimension; pictures of
-several sizes in one batch; a hard-coded number of classes.
+Usual causes, most common first: a layer's size does not match what comes before it (after a change of backbone, patch or image size);
+labels or masks of another length than the predictions; the last batch of an epoch is smaller; a transposed or squeezed dimension;
+pictures of several sizes in one batch; a hard-coded number of classes.
 
-To tell them apart: if it fails in the first step, read the two shapes in the message against the layer named in the traceback. If it fails at
-the end of an epoch, it is the last batch (`drop_last=True` proves it). If it fails at some step in the middle, one sample is odd.
+To tell them apart: if it fails in the first step, read the two shapes in the message against the layer named in the traceback. If it
+fails at the end of an epoch, it is the last batch (`drop_last=True` proves it). If it fails at some step in the middle, one sample is
+odd.
 
 This is not it: a checkpoint whose shapes differ from the model's (checkpoint-mismatch), a label outside the classes (device-side-assert).
 """
@@ -21,7 +22,8 @@ explains = ("python-exception", "nccl-timeout", "nccl-error", "interrupted", "ha
 yields_to = ("checkpoint-mismatch", "data-error")
 fix = (
     "Print the shapes just before the failing line of your code; fix the layer's size or the transpose, not the symptom with a reshape.",
-    "If only the last batch fails: `DataLoader(drop_last=True)`, or take the batch size from the tensor (`x.size(0)`), never from the config.",
+    "If only the last batch fails: `DataLoader(drop_last=True)`, or take the batch size from the tensor (`x.size(0)`), never from the "
+    "config.",
     "If samples differ in size: resize them, or pad them in a `collate_fn`.",
 )
 prevention = ("Send one full batch and one batch of odd size through model and loss in a test before the long run.",)
@@ -95,16 +97,25 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    raised("RuntimeError: mat1 and mat2 shapes cannot be multiplied (48x1536 and 768x10)", "a linear layer of the wrong size", code="return self.head(x)"),
+    raised(
+        "RuntimeError: mat1 and mat2 shapes cannot be multiplied (48x1536 and 768x10)",
+        "a linear layer of the wrong size",
+        code="return self.head(x)",
+    ),
     raised("RuntimeError: The size of tensor a (77) must match the size of tensor b (64) at non-singleton dimension 1", "PyTorch, adding"),
-    raised("ValueError: Expected input batch_size (96) to match target batch_size (24).", "predictions and labels", code="loss = criterion(out, y)"),
+    raised(
+        "ValueError: Expected input batch_size (96) to match target batch_size (24).",
+        "predictions and labels",
+        code="loss = criterion(out, y)",
+    ),
     raised("tensorflow.python.framework.errors_impl.InvalidArgumentError: Incompatible shapes: [24,7] vs. [24,9]", "TensorFlow"),
     raised("TypeError: add got incompatible shapes for broadcasting: (12, 40), (12, 41).", "JAX"),
     raised("ValueError: operands could not be broadcast together with shapes (6,130) (6,128)", "NumPy"),
 ]
 quiet_on = [
     raised(
-        "RuntimeError: Error(s) in loading state_dict for Net:\n\tsize mismatch for head.weight: copying a param with shape torch.Size([11, 256]) from checkpoint, "
+        "RuntimeError: Error(s) in loading state_dict for Net:\n\tsize mismatch for head.weight: copying a param with shape "
+        "torch.Size([11, 256]) from checkpoint, "
         "the shape in current model is torch.Size([7, 256]).",
         "a checkpoint of another model",
         code="model.load_state_dict(state)",

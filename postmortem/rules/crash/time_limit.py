@@ -1,6 +1,7 @@
 """The scheduler's time limit ended the run
 
-Usual causes, most common first: the limit was guessed too low; the run became slower than planned (another node, slow storage, more evaluation); the limit is the queue's maximum and the training needs several jobs.
+Usual causes, most common first: the limit was guessed too low; the run became slower than planned (another node, slow storage, more
+evaluation); the limit is the queue's maximum and the training needs several jobs.
 
 To tell them apart: compare step time at the start and at the end (a rise means something slowed down), and steps done with steps planned.
 
@@ -14,7 +15,15 @@ from postmortem.rules.crash._examples import last_words
 from postmortem.rules.crash._told import told
 
 severity = "error"
-explains = ("interrupted", "dataloader-worker-died", "nccl-timeout", "nccl-error", "python-exception", "checkpoint-corrupt", "still-improving")
+explains = (
+    "interrupted",
+    "dataloader-worker-died",
+    "nccl-timeout",
+    "nccl-error",
+    "python-exception",
+    "checkpoint-corrupt",
+    "still-improving",
+)
 fix = (
     "Resume from the last checkpoint, with a longer limit: `#SBATCH --time=24:00:00`, `bsub -W 24:00`.",
     "If the queue allows no more: let the job ask for a signal before its end (`#SBATCH --signal=USR1@300`), save, and requeue itself.",
@@ -48,6 +57,9 @@ fires_on = [
 ]
 quiet_on = [
     last_words("Trainer: max_time=00:12:00:00, timeout 1800 s, SBATCH_TIMELIMIT=12:00:00", "settings"),
-    last_words("requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='api.example.org', port=443): Read timed out. (read timeout=10)", "a server"),
+    last_words(
+        "requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='api.example.org', port=443): Read timed out. (read timeout=10)",
+        "a server",
+    ),
     last_words("slurmstepd: error: *** JOB 810223 ON gpu14 CANCELLED AT 2023-03-04T11:20:07 ***", "cancelled by somebody"),
 ]

@@ -15,6 +15,8 @@ model. A curve alone cannot tell these from the fault: without other proof this 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import (
@@ -91,9 +93,14 @@ fires_on = [
         train__loss=join(line(9.0, 3.0, 3), flat(3.0, 150, noise=0.03)),
         val__accuracy=flat(0.03, 150, noise=0.004),
     ),
-    drawn("a floor from the third point on", loss=join(line(19.0, 6.0, 3), flat(5.9, 80, noise=0.05))),
+    drawn(
+        "a floor from the third point on, and nothing is detected",
+        loss=join(line(19.0, 6.0, 3), flat(5.9, 80, noise=0.05)),
+        val__map=np.abs(flat(0.0, 20, noise=0.004)),
+    ),
 ]
 quiet_on = [
+    drawn("no proof that the floor is a bad one: a note", loss=join(line(19.0, 6.0, 3), flat(5.9, 80, noise=0.05))),
     drawn("an ordinary fall", train__loss=fall(2.3, 0.4, 120, noise=0.01)),
     drawn("fast, and goes on", train__loss=join(line(9.0, 4.0, 4), fall(4.0, 2.0, 120, noise=0.01))),
     drawn("a dozen points", loss=join(line(9.0, 3.0, 2), flat(3.0, 10))),

@@ -107,9 +107,9 @@ fires_on = [
         train__loss=fall(0.8, 0.02, 100),
         val__loss=join(fall(0.8, 0.06, 50), flat(300.0, 1), flat(0.05, 49, noise=0.002)),
     ),
-    drawn("came back: a note", train__loss=join(fall(2.3, 0.9, 60, noise=0.005), flat(12.0, 1), fall(0.9, 0.4, 60, noise=0.005))),
 ]
 quiet_on = [
+    drawn("came back: a note", train__loss=join(fall(2.3, 0.9, 60, noise=0.005), flat(12.0, 1), fall(0.9, 0.4, 60, noise=0.005))),
     drawn("noise", train__loss=fall(2.3, 0.4, 200, noise=0.1)),
     drawn("first evaluation is an outlier", val__loss=join(flat(3.2, 1), fall(1.4, 0.9, 60, noise=0.01))),
     drawn("dies", train__loss=join(fall(2.3, 0.8, 60), nan(10))),

@@ -101,10 +101,11 @@ def _nowhere(curve: Curve, limits: Thresholds) -> bool:
 
 fires_on = [
     drawn("never wins", win_rate=np.clip(flat(0.01, 120, noise=0.01), 0, 1)),
-    drawn("half of the run bought nothing", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01))),
-    drawn("a steady fall that breaks off", train__loss=join(line(2.3, 1.2, 40, noise=0.01), flat(1.2, 80, noise=0.01))),
+    drawn("accuracy at chance of 20 classes to the end", train__loss=fall(3.2, 2.9, 60), val__accuracy=flat(0.05, 60, noise=0.005)),
 ]
 quiet_on = [
+    drawn("half of the run bought nothing: a note", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01))),
+    drawn("a steady fall that breaks off: a note", train__loss=join(line(2.3, 1.2, 40, noise=0.01), flat(1.2, 80, noise=0.01))),
     drawn("converged", train__loss=fall(2.3, 0.4, 120, noise=0.01), val__loss=fall(2.3, 0.6, 120, noise=0.01)),
     drawn("a late start", win_rate=join(flat(0.0, 60), line(0, 0.9, 60))),
     drawn("five evaluations", train__loss=fall(2.3, 0.4, 60), val__map=flat(0.01, 5)),

@@ -1,0 +1,216 @@
+"""Every format file proves itself: samples, near misses, words about a job's end. No dialect is known here by name."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from postmortem import formats
+from postmortem.formats import Dialect, Ending, Sample, pages
+from postmortem.model import Reading
+from postmortem.parsers import text
+from postmortem.parsers.base import HEAD_BYTES, Request, SourceFile
+
+FOLDER = Path(formats.__file__).parent
+ROWS = 4
+FILES = sorted(FOLDER.rglob("*.toml"))
+SAMPLES = [pytest.param(dialect, sample, id=f"{dialect.name}-{n}") for dialect in formats.dialects() for n, sample in enumerate(dialect.samples)]
+ENDINGS = [pytest.param(ending, id=ending.name) for ending in formats.endings()]
+
+
+def read(tmp_path: Path, lines: str) -> Reading:
+    """The lines as a log, read by the text parser."""
+    path = tmp_path / "train.log"
+    path.write_text(lines, encoding="utf-8")
+    data = path.read_bytes()
+    return text.read(SourceFile(path, "train.log", len(data), data[:HEAD_BYTES]), Request())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_format_file_proves_itself(path: Path) -> None:
+    assert formats.check(path) == []
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(formats.dialects()) >= 30 and len(formats.endings()) >= 60
+
+
+def log_of(dialect: Dialect, sample: Sample) -> str:
+    """A log of lines like the sample: the step goes on from line to line, and every value changes a little."""
+    if not sample.pattern:
+        return sample.line.strip("\n") + "\n"
+    pattern = next(one for one in dialect.patterns if one.name == sample.pattern)
+    lines = []
+    for turn in range(ROWS):
+        line = sample.line
+        for one in reversed(pattern.read(sample.line) or []):
+            spelled = line[one.start : one.end]
+            if not one.role and turn and re.fullmatch(r"[-+]?[\d.]+", spelled):
+                line = line[: one.start] + f"{float(spelled) * (1 + turn / 8):.6f}" + line[one.end :]
+            elif one.role and one.name in ("step", "epoch") and spelled.isdigit():
+                line = line[: one.start] + str(int(spelled) + turn).zfill(len(spelled)) + line[one.end :]
+        lines.append(line.strip("\n"))
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(("dialect", "sample"), SAMPLES)
+def test_the_text_parser_reads_every_sample(dialect: Dialect, sample: Sample, tmp_path: Path) -> None:
+    values = sample.expect.get("values", {})
+    if not values:
+        pytest.skip("a head: it has no value of its own")
+    blocks = [block for block in read(tmp_path, log_of(dialect, sample)).blocks if block.raw_name in values]
+    assert {name: _same(value) for name, value in values.items()} == {block.raw_name: _same(block.values[-1 if not sample.pattern else 0]) for block in blocks}
+    for role in ("step", "epoch"):
+        if role in sample.expect:
+            for block in blocks:
+                told = block.steps if role == "step" else block.epochs
+                assert told is not None and float(told[-1] if not sample.pattern else told[0]) == sample.expect[role], role
+    if "split" in sample.expect:
+        assert {block.split for block in blocks} <= {sample.expect["split"], None}
+
+
+def _same(value: float) -> object:
+    return "nan" if math.isnan(value) else round(float(value), 12)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_line_is_taken_by_the_first_ending_of_its_meaning(ending: Ending) -> None:
+    for sample in ending.samples:
+        first = next(one for one in formats.endings() if one.read(sample.line) is not None)
+        assert first.what == ending.what
+
+
+def test_no_ending_reads_an_ordinary_line() -> None:
+    """Lines of every dialect say nothing about the end of a job, except where a summary is an end."""
+    closing = [
+        (sample.line, ending.name)
+        for dialect in formats.dialects()
+        for sample in dialect.samples
+        for ending in formats.endings()
+        for line in sample.line.splitlines()
+        if ending.read(line) is not None and ending.kind == "scheduler"
+    ]
+    assert closing == []
+
+
+def test_source_code_and_prose_match_nothing() -> None:
+    lines = [
+        "loss = criterion(output, target)",
+        'parser.add_argument("--lr", type=float, default=0.1)',
+        "for epoch in range(1, 31):",
+        'print(f"Epoch {epoch:03d}/{epochs}: train {train:.3f}  val {val:.6f}")',
+        "if the training finished early, look at the validation loss",
+        "segmentation fault models are trained on the city data set",
+        "torch==2.3.0",
+        "",
+    ]
+    assert [(line, d.name, p.name) for line in lines for d in formats.dialects() for p in d.patterns if p.read(line) is not None] == []
+    assert [(line, e.name) for line in lines for e in formats.endings() if e.read(line) is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("(?P<loss>(?&number))", "(?P<loss>\\S+)"), "the word pending is taken for loss"),
+        (("loss = 0.5,", "loss = 0.6,"), "reads value loss = 0.5, expected 0.6"),
+        (("epoch = 3", "step = 3"), "which is not expected"),
+        (('pattern = "line"', 'pattern = "other"'), "expected other"),
+        (("it 3 loss 0.5 acc 0.25", "it 3 loss half acc 0.25"), "read by no pattern"),
+        (("it takes 3 minutes", "it 3 loss 0.1 acc 0.2"), "near miss 'it 3 loss 0.1 acc 0.2' is matched by pattern line"),
+        (("(?&number)", "(?&nummer)"), "unknown word (?&nummer)"),
+        (("(?P<epoch>", "(?P<epoch"), "bad regex"),
+        (('literal = " loss "', 'literal = "it "'), ""),
+        (('literal = " loss "', 'literal = " 0.5 "'), "also matches without its literal"),
+        (('title = "Mine"\n', ""), "title: field required"),
+        (('near_miss = ["it takes 3 minutes"]', "near_miss = []"), "near_miss: list should have at least 1 item"),
+        (('title = "Mine"', "title = Mine"), "mine.toml"),
+        (('title = "Mine"', 'title = "Mine"\ncolour = "red"'), "colour: extra inputs"),
+    ],
+)
+def test_check_says_what_is_wrong(change: tuple[str, str], says: str, tmp_path: Path) -> None:
+    good = """title = "Mine"
+about = "One line an iteration."
+url = "https://example.org"
+near_miss = ["it takes 3 minutes"]
+
+[[pattern]]
+name = "line"
+literal = " loss "
+regex = '''^it\\s(?P<epoch>\\d+)\\sloss\\s(?P<loss>(?&number))\\sacc\\s(?P<acc>(?&number))$'''
+
+[[sample]]
+line = "it 3 loss 0.5 acc 0.25"
+pattern = "line"
+expect = { epoch = 3, values = { loss = 0.5, acc = 0.25 } }
+"""
+    path = tmp_path / "mine.toml"
+    path.write_text(good, encoding="utf-8")
+    assert formats.check(path) == []
+    assert change[0] in good
+    path.write_text(good.replace(*change), encoding="utf-8")
+    problems = formats.check(path)
+    assert any(says in problem for problem in problems) if says else problems == []
+
+
+def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (problem,) = formats.check(tmp_path / "no.toml")
+    assert "no.toml" in problem
+
+
+def test_an_endings_file_is_proved_too(tmp_path: Path) -> None:
+    good = """[[ending]]
+name = "gong"
+kind = "scheduler"
+what = "time-limit"
+literal = "gong"
+regex = '''^the\\sgong\\sends\\sjob\\s(?P<job>\\d+)'''
+sample = [{ line = "the gong ends job 12", expect = { job = "12" } }]
+near_miss = ["the gong is silent"]
+"""
+    path = tmp_path / "gong.toml"
+    path.write_text(good, encoding="utf-8")
+    assert formats.check(path) == []
+    path.write_text(good.replace('job = "12"', 'job = "13"'), encoding="utf-8")
+    assert "tells {'job': '12'}" in formats.check(path)[0]
+    path.write_text(good.replace("the gong is silent", "the gong ends job 3"), encoding="utf-8")
+    assert "near miss" in formats.check(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("spelled", "worth"),
+    [("1.5e-3", 0.0015), ("-0.25", -0.25), ("11,820", 11820.0), ("inf", math.inf), ("-inf", -math.inf), ("True", 1.0), ("false", 0.0)],
+)
+def test_numbers(spelled: str, worth: float) -> None:
+    assert formats.number(spelled) == worth
+    assert math.isnan(formats.number("-nan(ind)"))
+
+
+@pytest.mark.parametrize(("word", "split"), [("Train", "train"), ("valid", "val"), ("DEV", "val"), ("Eval", "val"), ("TEST", "test"), ("other", None)])
+def test_split_words(word: str, split: str | None) -> None:
+    assert formats.split_of(word) == split
+
+
+def test_pages_show_every_dialect_and_every_pattern() -> None:
+    made = pages.pages()
+    for dialect in formats.dialects():
+        assert f"{dialect.name}.md" in made["index"] and dialect.name in pages.overview()
+        for pattern in dialect.patterns:
+            assert f"## {pattern.name}" in made[dialect.name]
+    for ending in formats.endings():
+        assert ending.name in made["endings"]
+
+
+def test_hostile_lines_take_no_time() -> None:
+    import time
+
+    lines = ["1 " * 20_000, "a: 1.0 - " * 5_000, "x=" * 20_000, "Epoch 1/2: train " + "0" * 40_000, "| a " * 10_000, "step:1 - " * 5_000, " " * 40_000, "[" * 20_000]
+    began = time.perf_counter()
+    for line in lines:
+        for dialect in formats.dialects():
+            for pattern in dialect.patterns:
+                pattern.read(line[:20_000])
+        for ending in formats.endings():
+            ending.read(line[:20_000])
+    assert time.perf_counter() - began < 3.0
