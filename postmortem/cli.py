@@ -84,10 +84,11 @@ def _write(diagnosis: Diagnosis, wanted: Sequence[tuple[str, str]], report: Path
     for name, path in sorted(files, key=lambda target: target[1] != "-"):
         try:
             if path == "-":
-                _print(reports.render(diagnosis, name))
+                reports.show(diagnosis, name)
             else:
                 reports.write(Path(path), reports.render(diagnosis, name))
                 click.echo(f"{name} report: {path}", err=True)
+            reports.publish(diagnosis, name)
         except OutputError as error:
             failed.append(error)
     if journal:

@@ -17,6 +17,8 @@ SPARSE_SHARE = 0.01  # a file of which less than this share is on disk is a hole
 SPARSE_SIZE = 256 * 1024 * 1024  # bytes; small files may be sparse on compressing file systems
 SKIPPED = "skipped"
 SKIPPED_FOLDERS = {".git", "__pycache__", "node_modules", ".venv", "venv", ".ipynb_checkpoints", ".pytest_cache"}
+# Files that hold credentials by their name; no training log is called so, and nothing in them may reach a report.
+SECRET_NAMES = {".env", ".netrc", "_netrc", "id_rsa", "id_ed25519", "id_ecdsa", "id_dsa", "credentials.json", "credentials", ".pypirc", ".git-credentials", "kubeconfig"}
 OUR_MARKER = b"<!-- postmortem:"  # our own reports and journals are no evidence
 
 
@@ -80,6 +82,9 @@ def _add(path: str, name: str, inventory: Inventory) -> None:
         facts = os.lstat(path)
         if not stat.S_ISREG(facts.st_mode):
             inventory.skip(_shown(name), "not a regular file")
+            return
+        if name.rsplit("/", 1)[-1].lower() in SECRET_NAMES:
+            inventory.skip(_shown(name), "holds credentials by its name: not read")
             return
         on_disk = getattr(facts, "st_blocks", 0) * 512
         if facts.st_size >= SPARSE_SIZE and on_disk < facts.st_size * SPARSE_SHARE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from postmortem.model import Event
 from postmortem.rules.base import catalogue, claim, wanted
 
@@ -20,7 +21,8 @@ SAID = {
     "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.": "cuda-oom",
     "cupy.cuda.memory.OutOfMemoryError: Out of memory allocating 4,194,304,000 bytes (allocated so far: 10 bytes).": "cuda-oom",
     "SystemError: (Fatal) ResourceExhaustedError: \n\nOut of memory error on GPU 0. Cannot allocate 2.1GB memory on GPU 0": "cuda-oom",
-    "torch.distributed.DistBackendError: NCCL error in: ../NCCLUtils.hpp:219, unhandled cuda error\nLast error:\nCuda failure 'out of memory'": "cuda-oom",
+    "torch.distributed.DistBackendError: NCCL error in: ../NCCLUtils.hpp:219, unhandled cuda error\nLast error:\nCuda failure 'out of "
+    "memory'": "cuda-oom",
     # memory of the host
     "MemoryError": "host-oom",
     "numpy.core._exceptions.MemoryError: Unable to allocate 12.4 GiB for an array with shape (41, 200000, 203)": "host-oom",
@@ -31,14 +33,19 @@ SAID = {
     "job.sh: line 21: 40771 Killed                  python train.py": "host-oom",
     # shapes, types, devices
     "RuntimeError: size mismatch, m1: [32 x 400], m2: [256 x 10] at /tmp/THCTensorMathBlas.cu:268": "shape-mismatch",
-    "RuntimeError: Given groups=1, weight of size [64, 3, 7, 7], expected input[8, 1, 96, 96] to have 3 channels, but got 1": "shape-mismatch",
+    "RuntimeError: Given groups=1, weight of size [64, 3, 7, 7], expected input[8, 1, 96, 96] to have 3 channels, but got "
+    "1": "shape-mismatch",
     "RuntimeError: shape '[16, 784]' is invalid for input of size 12000": "shape-mismatch",
     "RuntimeError: stack expects each tensor to be equal size, but got [3, 90, 90] at entry 0 and [3, 91, 90] at entry 2": "shape-mismatch",
-    "RuntimeError: Sizes of tensors must match except in dimension 1. Expected size 33 but got size 32 for tensor number 1": "shape-mismatch",
-    "RuntimeError: The expanded size of the tensor (512) must match the existing size (514) at non-singleton dimension 1.": "shape-mismatch",
-    "ValueError: Using a target size (torch.Size([30])) that is different to the input size (torch.Size([30, 1])) is deprecated.": "shape-mismatch",
+    "RuntimeError: Sizes of tensors must match except in dimension 1. Expected size 33 but got size 32 for tensor number "
+    "1": "shape-mismatch",
+    "RuntimeError: The expanded size of the tensor (512) must match the existing size (514) at non-singleton dimension "
+    "1.": "shape-mismatch",
+    "ValueError: Using a target size (torch.Size([30])) that is different to the input size (torch.Size([30, 1])) is "
+    "deprecated.": "shape-mismatch",
     "ValueError: Shapes (None, 7) and (None, 9) are incompatible": "shape-mismatch",
-    'ValueError: Input 0 of layer "dense" is incompatible with the layer: expected axis -1 of input shape to have value 64': "shape-mismatch",
+    'ValueError: Input 0 of layer "dense" is incompatible with the layer: expected axis -1 of input shape to have value '
+    '64': "shape-mismatch",
     "TypeError: dot_general requires contracting dimensions to have the same shape, got (128,) and (64,).": "shape-mismatch",
     "ValueError: could not broadcast input array from shape (7,40) into shape (7,41)": "shape-mismatch",
     "ValueError: matmul: Input operand 1 has a mismatch in its core dimension 0": "shape-mismatch",
@@ -68,8 +75,10 @@ SAID = {
     "RuntimeError: CUDA error: uncorrectable ECC error encountered": "gpu-xid",
     "NVRM: Xid (PCI:0000:17:00): 48, pid=991, An uncorrectable double bit error (DBE) has been detected": "gpu-xid",
     # several ranks
-    "RuntimeError: NCCL communicator was aborted on rank 3. Original reason for failure was: NCCL error: remote process exited": "nccl-error",
-    "torch.distributed.DistBackendError: NCCL error in: ../ProcessGroupNCCL.cpp:1275, unhandled system error, NCCL version 2.14.3": "nccl-error",
+    "RuntimeError: NCCL communicator was aborted on rank 3. Original reason for failure was: NCCL error: remote process "
+    "exited": "nccl-error",
+    "torch.distributed.DistBackendError: NCCL error in: ../ProcessGroupNCCL.cpp:1275, unhandled system error, NCCL version "
+    "2.14.3": "nccl-error",
     "RuntimeError: [1] is setting up NCCL communicator and retrieving ncclUniqueId from [0] via c10d key-value store by key '0', but "
     "store->get('0') got error: Socket Timeout": "nccl-timeout",
     "torch.distributed.DistStoreError: Socket Timeout while waiting for the store to become ready": "nccl-timeout",
@@ -94,7 +103,8 @@ SAID = {
     "OSError: [Errno 122] Disk quota exceeded": "disk-full",
     "RuntimeError: Parent directory ckpt/run7 does not exist.": "file-not-found",
     "FileNotFoundError: [Errno 2] No such file or directory: 'gcc'": "file-not-found",
-    "torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:\nFileNotFoundError: [Errno 2] No such file or directory: 'ptxas'": "file-not-found",
+    "torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:\nFileNotFoundError: [Errno 2] No such file or directory: "
+    "'ptxas'": "file-not-found",
     "PermissionError: [Errno 13] Permission denied: '/data/cache/lock'": "permission-denied",
     "requests.exceptions.HTTPError: 403 Client Error: Forbidden for url: https://hub.example.org/x": "permission-denied",
     "ModuleNotFoundError: No module named 'flash_attn'": "import-error",
@@ -107,7 +117,8 @@ SAID = {
     "hydra.errors.MissingConfigException: Cannot find primary config 'trian'. Check that it's in your config search path.": "config-error",
     "omegaconf.errors.ConfigAttributeError: Key 'warmup' is not in struct": "config-error",
     "pydantic_core._pydantic_core.ValidationError: 2 validation errors for TrainConfig": "config-error",
-    "AssertionError: Check batch related parameters. train_batch_size is not equal to micro_batch_per_gpu * gradient_acc_step": "config-error",
+    "AssertionError: Check batch related parameters. train_batch_size is not equal to micro_batch_per_gpu * "
+    "gradient_acc_step": "config-error",
     "AssertionError: Torch not compiled with CUDA enabled": "cuda-unavailable",
     "RuntimeError: Found no NVIDIA driver on your system. Please check that you have an NVIDIA GPU": "cuda-unavailable",
     "RuntimeError: CUDA error: invalid device ordinal": "cuda-unavailable",
@@ -120,13 +131,15 @@ SAID = {
     # the job
     "slurmstepd: error: *** STEP 881.0 ON c14 CANCELLED AT 2023-06-30T18:00:21 DUE TO TIME LIMIT ***": "time-limit",
     "slurmstepd: error: *** JOB 881 ON c14 CANCELLED AT 2023-06-30T18:00:21 DUE TO PREEMPTION ***": "preempted",
-    "slurmstepd: error: *** JOB 881 ON c14 CANCELLED AT 2023-06-30T18:00:21 DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS ***": "node-failure",
+    "slurmstepd: error: *** JOB 881 ON c14 CANCELLED AT 2023-06-30T18:00:21 DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS "
+    "***": "node-failure",
     "slurmstepd: error: *** JOB 881 ON c14 CANCELLED AT 2023-06-30T18:00:21 ***": "interrupted",
     "KeyboardInterrupt": "interrupted",
     "SIGTERM: (@0x3e8) received by PID 4410 (TID 0x7f) from PID 51; stack trace:": "interrupted",
     "torch.distributed.elastic.multiprocessing.api.SignalException: Process 1029 got signal: 15": "interrupted",
     # network and data
-    "requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='hub.example.org', port=443): Read timed out. (read timeout=10)": "network-error",
+    "requests.exceptions.ReadTimeout: HTTPSConnectionPool(host='hub.example.org', port=443): Read timed out. (read "
+    "timeout=10)": "network-error",
     "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable for url: https://hub.example.org/x": "network-error",
     "OSError: We couldn't connect to 'https://huggingface.co' to load this file, couldn't find it in the cached files": "network-error",
     "OSError: image file is truncated (12 bytes not processed)": "data-error",
@@ -186,25 +199,33 @@ def _cause(rule: str, text: str) -> str:
     return hit.cause
 
 
-NEW = (
-    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 79.15 GiB of which 0.50 GiB is free. {other}"
-    "Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory {used} is allocated by PyTorch, and {idle} is "
-    "reserved by PyTorch but unallocated."
+def _torch(asked: str, own: str, used: str, idle: str, other: str = "") -> str:
+    """PyTorch 2 on a card of 79.15 GiB."""
+    return (
+        f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 79.15 GiB of which 0.50 GiB is "
+        f"free. {other}Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory {used} is allocated by "
+        f"PyTorch, and {idle} is reserved by PyTorch but unallocated."
+    )
+
+
+OLD = (
+    "RuntimeError: CUDA out of memory. Tried to allocate 1.00 GiB (GPU 0; 8.00 GiB total capacity; 3.00 GiB already allocated; "
+    "0.20 GiB free; 7.00 GiB reserved in total by PyTorch)"
 )
+OTHER = "Process 812 has 61.00 GiB memory in use. "
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (NEW.format(asked="2.00 GiB", other="Process 812 has 61.00 GiB memory in use. ", own="17.00 GiB", used="15.00 GiB", idle="100.00 MiB"), "other processes hold 61.0"),
-        (NEW.format(asked="96.00 GiB", other="", own="20.00 GiB", used="19.00 GiB", idle="10.00 MiB"), "larger than the whole card"),
-        (NEW.format(asked="512.00 MiB", other="", own="78.00 GiB", used="60.00 GiB", idle="17.00 GiB"), "17.0 GiB were reserved but unused"),
-        (NEW.format(asked="512.00 MiB", other="", own="78.00 GiB", used="77.00 GiB", idle="9.00 MiB"), "0.50 GiB more were asked for, 79.15 GiB are on the card"),
-        ("RuntimeError: CUDA out of memory. Tried to allocate 1.00 GiB (GPU 0; 8.00 GiB total capacity; 3.00 GiB already allocated; 0.20 GiB free; "
-         "7.00 GiB reserved in total by PyTorch)", "4.0 GiB were reserved but unused"),
+        (_torch("2.00 GiB", "17.00 GiB", "15.00 GiB", "100.00 MiB", OTHER), "other processes hold 61.0"),
+        (_torch("96.00 GiB", "20.00 GiB", "19.00 GiB", "10.00 MiB"), "larger than the whole card"),
+        (_torch("512.00 MiB", "78.00 GiB", "60.00 GiB", "17.00 GiB"), "17.0 GiB were reserved but unused"),
+        (_torch("512.00 MiB", "78.00 GiB", "77.00 GiB", "9.00 MiB"), "0.50 GiB more were asked for, 79.15 GiB are on the card"),
+        (OLD, "4.0 GiB were reserved but unused"),
         ("XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592 bytes.", "8.00 GiB more"),
     ],
-)  # fmt: skip
+)
 def test_out_of_memory_tells_the_numbers(text: str, words: str) -> None:
     assert words in _cause("cuda-oom", text)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from postmortem.model import Event
 from postmortem.parsers._traceback import HINTS, KEEP, KEEP_SAME, Folder
 
@@ -53,11 +54,31 @@ def test_lines_without_a_hint_need_not_be_fed_while_idle() -> None:
 @pytest.mark.parametrize(
     ("first", "link", "second", "root"),
     [
-        ("OSError: [Errno 28] No space left on device", "During handling of the above exception, another exception occurred:", "RuntimeError: unexpected pos 64 vs 0", "OSError"),
-        ("ValueError: bad shape", "The above exception was the direct cause of the following exception:", "hydra.errors.InstantiationException: Error in call", "ValueError"),
-        ("KeyError: 'resnet99'", "During handling of the above exception, another exception occurred:", "ValueError: unknown model resnet99", "ValueError"),
+        (
+            "OSError: [Errno 28] No space left on device",
+            "During handling of the above exception, another exception occurred:",
+            "RuntimeError: unexpected pos 64 vs 0",
+            "OSError",
+        ),
+        (
+            "ValueError: bad shape",
+            "The above exception was the direct cause of the following exception:",
+            "hydra.errors.InstantiationException: Error in call",
+            "ValueError",
+        ),
+        (
+            "KeyError: 'resnet99'",
+            "During handling of the above exception, another exception occurred:",
+            "ValueError: unknown model resnet99",
+            "ValueError",
+        ),
         ("KeyError: 'label'", "The above exception was the direct cause of the following exception:", "KeyError: 'label'", "KeyError"),
-        ("_queue.Empty", "During handling of the above exception, another exception occurred:", "RuntimeError: DataLoader worker (pid 7) exited unexpectedly", "RuntimeError"),
+        (
+            "_queue.Empty",
+            "During handling of the above exception, another exception occurred:",
+            "RuntimeError: DataLoader worker (pid 7) exited unexpectedly",
+            "RuntimeError",
+        ),
     ],
 )
 def test_the_root_of_a_chain(first: str, link: str, second: str, root: str) -> None:
@@ -103,7 +124,9 @@ ZeroDivisionError: division by zero
 
 
 def test_a_long_message_is_kept_up_to_a_bound() -> None:
-    lines = "".join(f"\tsize mismatch for layer{i}.weight: copying a param with shape torch.Size([{i}]) from checkpoint.\n" for i in range(60))
+    lines = "".join(
+        f"\tsize mismatch for layer{i}.weight: copying a param with shape torch.Size([{i}]) from checkpoint.\n" for i in range(60)
+    )
     event = only("RuntimeError: Error(s) in loading state_dict for Net:\n" + lines)
     assert event.text.startswith("RuntimeError: Error(s) in loading state_dict for Net:\nsize mismatch for layer0.weight")
     assert event.data["last_line"] == 61 and str(event.data["message"]).count("\n") < 20 and len(event.text) <= 2000
@@ -236,7 +259,11 @@ def test_exception_groups_tell_their_first_leaf() -> None:
 
 @pytest.mark.parametrize(
     "before",
-    ["--- Logging error ---", "Exception ignored in: <function Pool.__del__ at 0x7f>", "WARNING:root:could not reach the tracker, skipping"],
+    [
+        "--- Logging error ---",
+        "Exception ignored in: <function Pool.__del__ at 0x7f>",
+        "WARNING:root:could not reach the tracker, skipping",
+    ],
 )
 def test_warnings_that_look_like_tracebacks(before: str) -> None:
     assert only(f"{before}\n{TRACE}").data["level"] == "warning"
@@ -278,7 +305,11 @@ def test_an_unrelated_warning_before_a_crash_changes_nothing() -> None:
             "Fatal Python error",
             "Segmentation fault",
         ),
-        ("/opt/torch/bin/luajit: ./model.lua:41: bad argument #1 to 'view'\nstack traceback:\n\t[C]: in function 'view'\n\t./model.lua:41: in main chunk\n", "Lua error", "bad argument"),
+        (
+            "/opt/torch/bin/luajit: ./model.lua:41: bad argument #1 to 'view'\nstack traceback:\n\t[C]: in function 'view'\n\t./model.lua:41: in main chunk\n",
+            "Lua error",
+            "bad argument",
+        ),
     ],
 )
 def test_dumps(text: str, kind: str, says: str) -> None:
@@ -289,12 +320,16 @@ def test_dumps(text: str, kind: str, says: str) -> None:
 
 
 def test_the_deepest_own_frame_of_a_fatal_error() -> None:
-    event = only('Fatal Python error: Aborted\n\nThread 0x7f (most recent call first):\n  File "/opt/env/lib/python3.10/threading.py", line 320 in wait\n  File "/home/me/net.py", line 31 in forward\n')
+    event = only(
+        'Fatal Python error: Aborted\n\nThread 0x7f (most recent call first):\n  File "/opt/env/lib/python3.10/threading.py", line 320 in wait\n  File "/home/me/net.py", line 31 in forward\n'
+    )
     assert event.data["frame"] == "net.py:31 in forward"
 
 
 def test_thousands_of_assertions_become_a_few_events() -> None:
-    line = "/src/aten/ClassNLLCriterion.cu:106: update_output: block: [{},0,0], thread: [{},0,0] Assertion `t >= 0 && t < n_classes` failed."
+    line = (
+        "/src/aten/ClassNLLCriterion.cu:106: update_output: block: [{},0,0], thread: [{},0,0] Assertion `t >= 0 && t < n_classes` failed."
+    )
     events, taken = fold("\n".join(line.format(i // 32, i % 32) for i in range(3000)))
     assert len(taken) == 3000 and len(events) == KEEP_SAME + 1
     assert events[0].data["count"] == 3000 and events[-1].line == 3000
@@ -359,6 +394,12 @@ def test_memory_stays_bounded() -> None:
 
 def test_hostile_lines_take_no_time() -> None:
     began = time.perf_counter()
-    for text in ("a." * 50_000 + "Error", "x" * 200_000 + "Error: y", '  File "' + "a/" * 50_000, "[" * 50_000 + "Traceback (most recent call last)", "Error" * 30_000):
+    for text in (
+        "a." * 50_000 + "Error",
+        "x" * 200_000 + "Error: y",
+        '  File "' + "a/" * 50_000,
+        "[" * 50_000 + "Traceback (most recent call last)",
+        "Error" * 30_000,
+    ):
         fold(text + "\n" + TRACE)
     assert time.perf_counter() - began < 1.0

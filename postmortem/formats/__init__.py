@@ -1,9 +1,9 @@
 """Log dialects as data: one TOML file each, and the loader that proves them.
 
-    from postmortem import formats
-    formats.dialects()       every dialect, in the order of their names
-    formats.endings()        words about how a job began and ended
-    formats.check(path)      what is wrong with a format file, one sentence a problem
+from postmortem import formats
+formats.dialects()       every dialect, in the order of their names
+formats.endings()        words about how a job began and ended
+formats.check(path)      what is wrong with a format file, one sentence a problem
 """
 
 from __future__ import annotations

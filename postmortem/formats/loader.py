@@ -173,7 +173,9 @@ def load(path: Path) -> Dialect:
     data = read_toml(path)
     try:
         patterns = tuple(
-            Pattern(p["name"], p["regex"], p.get("split"), p.get("literal", ""), p.get("names", {}), p.get("header", False), p.get("pair", ""))
+            Pattern(
+                p["name"], p["regex"], p.get("split"), p.get("literal", ""), p.get("names", {}), p.get("header", False), p.get("pair", "")
+            )
             for p in data.get("pattern", [])
         )
         samples = tuple(Sample(s["line"], s.get("pattern", ""), s.get("expect", {})) for s in data.get("sample", []))

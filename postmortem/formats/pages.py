@@ -26,7 +26,12 @@ def page(dialect: Dialect) -> str:
         parts += _pattern_words(pattern, [sample for sample in dialect.samples if sample.pattern == pattern.name])
     blocks = [sample for sample in dialect.samples if not sample.pattern]
     if blocks:
-        parts += ["## Read by the generic reader", "", "Tables, boxes and blocks need no pattern: names come from the head of the table or from the line itself.", ""]
+        parts += [
+            "## Read by the generic reader",
+            "",
+            "Tables, boxes and blocks need no pattern: names come from the head of the table or from the line itself.",
+            "",
+        ]
         for sample in blocks:
             parts += _sample_words(sample)
     parts += ["## Looks like it and is not", "", *_fenced("\n".join(dialect.near_misses))]
@@ -37,8 +42,9 @@ def _index() -> str:
     parts = [
         "# Log formats",
         "",
-        "Any stdout is read by the generic reader (`name: number`, `name=number`, dictionaries, tables, boxes, progress bars). These dialects are named because",
-        "their lines need to be known to be read right. One file each in `postmortem/formats/`; [adding one](../adding-a-format.md) takes no code.",
+        "Any stdout is read by the generic reader (`name: number`, `name=number`, dictionaries, tables, boxes, progress bars).",
+        "These dialects are named because their lines need to be known to be read right. One file each in `postmortem/formats/`;",
+        "[adding one](../adding-a-format.md) takes no code.",
         "",
         *(f"- [{dialect.name}]({dialect.name}.md): {dialect.title}" for dialect in dialects()),
         "",
@@ -52,7 +58,8 @@ def _endings_page() -> str:
     parts = [
         "# How a job began and ended",
         "",
-        "Lines of the training itself (`lifecycle`) and of the batch system, the platform, the launcher or the shell (`scheduler`). The first form that matches counts.",
+        "Lines of the training itself (`lifecycle`) and of the batch system, the platform, the launcher or the shell (`scheduler`).",
+        "The first form that matches counts.",
         "",
     ]
     for what in sorted({ending.what for ending in endings()}):

@@ -9,10 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from postmortem.errors import FormatError
-from postmortem.formats.loader import ROLES, Dialect, Ending, Pattern, Sample, dialects, endings, load, load_endings, number, read_toml, split_of
+from postmortem.formats.loader import (
+    ROLES,
+    Dialect,
+    Ending,
+    Pattern,
+    Sample,
+    dialects,
+    endings,
+    load,
+    load_endings,
+    number,
+    read_toml,
+    split_of,
+)
 
 PENDING = "pending"  # a word that is no value: no pattern may take it for one
-HOLE = "\x00"  # stands in place of a pattern's literal when we prove that the pattern needs it
+HOLES = ("\x00", " \x00 ")  # stand in place of a literal when we prove that the expression needs it
 
 
 def check(path: Path) -> list[str]:
@@ -51,7 +64,7 @@ def _models() -> dict[str, Any]:
         split: Side | None = None
         header: bool = False
         literal: str = ""
-        names: dict[str, str] = {}
+        names: dict[str, str] = Field(default_factory=dict)
 
     class ExpectModel(Strict):
         step: int | None = None
@@ -60,7 +73,7 @@ def _models() -> dict[str, Any]:
         rank: int | None = None
         time: str | None = None
         split: Side | None = None
-        values: dict[str, float] = {}
+        values: dict[str, float] = Field(default_factory=dict)
 
     class SampleModel(Strict):
         line: str = Field(min_length=1)
@@ -72,12 +85,12 @@ def _models() -> dict[str, Any]:
         about: str = Field(min_length=1)
         url: str = Field(pattern="^https?://")
         near_miss: list[str] = Field(min_length=1)
-        pattern: list[PatternModel] = []
+        pattern: list[PatternModel] = Field(default_factory=list)
         sample: list[SampleModel] = Field(min_length=1)
 
     class FactsModel(Strict):
         line: str = Field(min_length=1)
-        expect: dict[str, str] = {}
+        expect: dict[str, str] = Field(default_factory=dict)
 
     class EndingModel(Strict):
         name: str = Field(min_length=1)
@@ -85,7 +98,7 @@ def _models() -> dict[str, Any]:
         what: str = Field(pattern="^[a-z-]+$")
         regex: str = Field(min_length=1)
         literal: str = ""
-        marks: dict[str, str] = {}
+        marks: dict[str, str] = Field(default_factory=dict)
         sample: list[FactsModel] = Field(min_length=1)
         near_miss: list[str] = Field(min_length=1)
 
@@ -186,7 +199,11 @@ def _plain(value: float) -> object:
 
 
 def _difference(told: dict[str, object], due: dict[str, object]) -> str:
-    parts = [f"{key} = {told[key]}" + (f", expected {due[key]}" if key in due else ", which is not expected") for key in told if told[key] != due.get(key)]
+    parts = [
+        f"{key} = {told[key]}" + (f", expected {due[key]}" if key in due else ", which is not expected")
+        for key in told
+        if told[key] != due.get(key)
+    ]
     return "; ".join(parts + [f"no {key}" for key in due if key not in told])
 
 
@@ -194,10 +211,13 @@ def _loose_ends(pattern: Pattern, line: str) -> Iterator[str]:
     """Would the pattern also read a line that is not one of its kind?"""
     fields = pattern.read(line) or []
     for one in fields:
+        around = line[max(0, one.start - 1) : one.start + 1], line[one.end - 1 : one.end + 1]
+        if any(len(pair) == 2 and pair.isdigit() for pair in around):  # readers take whole runs of digits
+            yield f"{one.name} is only a part of the digits that stand there"
         changed = line[: one.start] + PENDING + line[one.end :]
         if any(again.name == one.name and again.start == one.start for again in pattern.read(changed) or []):
             yield f"the word {PENDING} is taken for {one.name}"
-    if pattern.literal and pattern.regex.search(line.replace(pattern.literal, HOLE)):
+    if _not_needed(pattern, line):
         yield f"the pattern also matches without its literal {pattern.literal!r}"
 
 
@@ -220,15 +240,25 @@ def _endings_problems(found: tuple[Ending, ...]) -> Iterator[str]:
             elif facts != dict(sample.expect):
                 yield f"{ending.name}: sample {_short(sample.line)} tells {facts}, expected {dict(sample.expect)}"
             else:
-                yield from (f"{ending.name}: sample {_short(sample.line)} is also matched by {other}" for other in _rivals(ending, sample.line, [*found, *known]))
-            if ending.literal and ending.regex.search(sample.line.replace(ending.literal, HOLE)):
+                yield from (
+                    f"{ending.name}: sample {_short(sample.line)} is also matched by {other}"
+                    for other in _rivals(ending, sample.line, [*found, *known])
+                )
+            if _not_needed(ending, sample.line):
                 yield f"{ending.name}: also matches without its literal {ending.literal!r}"
         for line in ending.near_misses:
-            yield from (f"{ending.name}: near miss {_short(line)} is matched by {other.name}" for other in found if other.read(line) is not None)
+            yield from (
+                f"{ending.name}: near miss {_short(line)} is matched by {other.name}" for other in found if other.read(line) is not None
+            )
 
 
 def _rivals(ending: Ending, line: str, among: list[Ending]) -> list[str]:
     return [other.name for other in among if other is not ending and other.what != ending.what and other.read(line) is not None]
+
+
+def _not_needed(form: Pattern | Ending, line: str) -> bool:
+    """Does the expression also match where its literal is missing? Then the fast look for the literal would lose lines."""
+    return bool(form.literal) and any(form.regex.search(line.replace(form.literal, hole)) for hole in HOLES)
 
 
 def _short(line: str) -> str:

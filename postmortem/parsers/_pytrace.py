@@ -8,7 +8,9 @@ from enum import Enum
 
 from postmortem.parsers._crash import KEEP_LINES, Answer, Crash, best_frame, short_frame
 
-HEAD = re.compile(r"(?P<kind>Original |Exception Group |C\+\+ )?Traceback \(most recent call last\):?|-{3,} Traceback \(most recent call last\)")
+HEAD = re.compile(
+    r"(?P<kind>Original |Exception Group |C\+\+ )?Traceback \(most recent call last\):?|-{3,} Traceback \(most recent call last\)"
+)
 FRAME = re.compile(
     r"""^\s*(?:\|\s*)?File\ "?(?P<path>[^"\n]+?)"?,\ line\ (?P<line>\d+)(?:,\ in\ (?P<function>.+?))?\s*(?:\(most\ recent.*)?$
       | ^\s*(?:File\ )?(?P<path2>[~/.\w][^\s:"]*\.py|<ipython-input[^>]*>|Cell)(?::|\ line\ )(?P<line2>\d+),?\ in\ (?P<function2>[^()]+)""",
@@ -16,7 +18,9 @@ FRAME = re.compile(
 )
 _BOXED = re.compile(r"^[│|]\s*(?P<path>\S.*?\.\w+):(?P<line>\d+)\s+in\s+(?P<function>\S+)\s*[│|]\s*$")  # rich draws a box around frames
 # A name that can only be an exception, and any name that may be one where an exception is due.
-_ENDING = r"(?:Error|Exception|Interrupt|Exit|Failure|Failed|Timeout|Expired|Empty|Iteration|Warning|Raised|Killed|Group|Trace|Traceback|OutOfMemory)"
+_ENDING = (
+    r"(?:Error|Exception|Interrupt|Exit|Failure|Failed|Timeout|Expired|Empty|Iteration|Warning|Raised|Killed|Group|Trace|Traceback|OutOfMemory)"
+)
 STRICT = re.compile(rf"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*{_ENDING}(?:\(\w[\w. ]*\))?)(?::\s?(?P<message>.*))?$")
 _LOOSE = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?::\s(?P<message>.*)|:)?$")
 # Two ranks that print at once: "ValueErrorValueError: : bad sizebad size"
@@ -26,14 +30,17 @@ _DURING = re.compile(r"During handling of the above exception, another exception
 # Unindented lines that belong to the message above them.
 _GOES_ON = re.compile(
     r"""^(?:CUDA\ kernel\ errors\ might\ be | For\ debugging\ consider\ passing | Compile\ with\ .?TORCH_USE_CUDA_DSA | Device-side\ assertion
-      | Exception\ raised\ from | frame\ \#\d | Last\ error: | nccl\w+Error: | Error:\s | Hint: | HINT: | \[Hint: | Please\ | from\ user\ code
-      | Set\ (?:TORCH_LOGS|TORCHDYNAMO) | You\ can\ suppress\ this\ exception | Expected\  | Got\  | Input\ | Node: | Detected\ at\ node | The\ stack\ trace
-      | \[\[\{*node | Original\ stack\ trace | Search\ for\ .cuda | Stack\ trace | \[bt\] | Call\ arguments\ received
-      | --\ Process\ \d | If\ you | Note: | See\ | While\ copying | stderr: | stdout: | \(Triggered\ internally | \d+\ (?:errors?|validation))""",
+      | Exception\ raised\ from | frame\ \#\d | Last\ error: | nccl\w+Error: | Error:\s | Hint: | HINT: | \[Hint: | Please\s
+      | from\ user\ code | Set\ (?:TORCH_LOGS|TORCHDYNAMO) | You\ can\ suppress\ this\ exception | Expected\  | Got\  | Input\s
+      | Node: | Detected\ at\ node | The\ stack\ trace | \[\[\{*node | Original\ stack\ trace | Search\ for\ .cuda | Stack\ trace | \[bt\]
+      | Call\ arguments\ received | --\ Process\ \d | If\ you | Note: | See\ | While\ copying | stderr: | stdout:
+      | \(Triggered\ internally | \d+\ (?:errors?|validation))""",
     re.VERBOSE,
 )
 # Of these, what is the same below every message of its kind: advice that names other faults.
-_ADVICE = re.compile(r"^(?:CUDA kernel errors|For debugging|Compile with|Set TORCH|You can suppress|import torch\._dynamo|torch\._dynamo\.config|frame #|Search for)")
+_ADVICE = re.compile(
+    r"^(?:CUDA kernel errors|For debugging|Compile with|Set TORCH|You can suppress|import torch\._dynamo|torch\._dynamo\.config|frame #|Search for)"
+)
 _SHELL_WORD = re.compile(r"^(?:Terminated|Killed|Aborted|Interrupted|Hangup|Segmentation fault|Bus error|srun:|slurmstepd:|wandb:)")
 _CPP_TRACE = re.compile(r"^(?:-{5,}$|\d+\s+\S|Error Message Summary)")
 _METRIC = re.compile(r"^\s+[\w/ .()%-]{1,60}?\s?[=:]\s?[-+]?[\d.]+(?:e[-+]?\d+)?%?\s*$")  # "    train/loss=4.83" is no message

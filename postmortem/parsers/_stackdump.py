@@ -35,10 +35,10 @@ STARTS: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
     )
 )
 _GOES_ON = re.compile(
-    r"""^(?:\s+@\s+0x | \*\*\*\  | PC:\ @ | frame\ \#\d | \s*what\(\): | stack\ traceback: | \t | \s+\[C\] | Stack\ trace | \s*\[bt\] | =+\ (?:Backtrace|Memory\ map)
-      | [\w./-]+\(.*\)\s*\[0x | \[[\w.-]+:\d+\]\  | (?:Current\ )?[Tt]hread\ 0x | \s+File\ " | Extension\ modules: | \d+\s+\S+::
-      | Exception\ raised\ from | CUDA\ kernel\ errors | For\ debugging\ consider | Compile\ with | \s+<no\ Python\ frame> | Python\ runtime\ state
-      | Aborted\b | Backtrace: | \[[\dA-F]+\]\ \S+\(\+?0x | \S+\.so[.\d]*\( | \s+\.\.\.$)""",
+    r"""^(?:\s+@\s+0x | \*\*\*\s | PC:\ @ | frame\ \#\d | \s*what\(\): | stack\ traceback: | \t | \s+\[C\] | Stack\ trace | \s*\[bt\]
+      | =+\ (?:Backtrace|Memory\ map) | [\w./-]+\(.*\)\s*\[0x | \[[\w.-]+:\d+\]\s | (?:Current\ )?[Tt]hread\ 0x | \s+File\ "
+      | Extension\ modules: | \d+\s+\S+:: | Exception\ raised\ from | CUDA\ kernel\ errors | For\ debugging\ consider | Compile\ with
+      | \s+<no\ Python\ frame> | Python\ runtime\ state | Aborted\b | Backtrace: | \[[\dA-F]+\]\ \S+\(\+?0x | \S+\.so[.\d]*\( | \s+\.\.\.$)""",
     re.VERBOSE,
 )
 _WHAT = re.compile(r"^\s*what\(\):\s*(?P<message>.*)")
@@ -82,7 +82,11 @@ class StackDump:
         if what := _WHAT.match(text):
             self._message, self._line, self._message_open = [what["message"].strip()], line_no, True
         elif signal := _SIGNAL.search(text):
-            self._type, self._line, self._message = signal["type"] or signal["name"], line_no, [re.sub(r"^\*+ SIG\w+ |[ ;*]+$", "", text.strip())]
+            self._type, self._line, self._message = (
+                signal["type"] or signal["name"],
+                line_no,
+                [re.sub(r"^\*+ SIG\w+ |[ ;*]+$", "", text.strip())],
+            )
         elif not _GOES_ON.match(text):
             return self._stranger(line_no, text)
         elif frame := _FAULT_FRAME.match(text) or _LUA_FRAME.match(text) or FRAME.match(text):

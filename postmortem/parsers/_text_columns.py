@@ -22,20 +22,20 @@ _EXACT = np.uint64(2**53)
 _KEEP = np.array([0, *((((1 << 64) - 1) << (8 * (8 - n)) & ((1 << 64) - 1)) & 0x0F0F0F0F0F0F0F0F for n in range(1, 9))], np.uint64)
 _TENS, _HUNDREDS, _MYRIADS = np.uint64(2561), np.uint64(6553601), np.uint64(42949672960001)
 _PAIRS, _QUADS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
-_PARTS = re.compile(rb"[-+]?(?:(?P<whole>\d+)(?P<dot>\.)?)?(?(dot)|\.)?(?P<part>\d+)?(?:[eE](?P<sign>[-+]?)(?P<power>\d+))?", re.ASCII)
+_INFINITY = re.compile(rb"[-+]?(?<![a-z_])inf(?:inity)?(?![a-z_])")
 
-Kind = Literal["plain", "comma", "clock", "constant"]
+Kind = Literal["plain", "comma", "clock", "constant", "infinite"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """Where a number stands in the segments of a shape.
 
-    run      index of its first run of digits, counted from the segment's first one
+    run      index of its first run of digits, counted from the segment's first one; of an infinity: the how manyth it is
     whole, part, power  whether it has digits before the dot, behind it, and an exponent
     runs     number of runs (comma and clock)
     suffix   the letter behind it that multiplies it, 0: none
-    value    of a constant (nan, inf)
+    value    of a constant (nan)
     """
 
     kind: Kind
@@ -53,7 +53,10 @@ def column(text: str, num: Num, run: int) -> Column:
     """The column of the number `num` of `text`, whose first run of digits is number `run` of the segment."""
     spelled = text[num.start : num.end]
     if num.form == "word":
-        return Column("constant", value=numbers.word_value(spelled))
+        said = numbers.word_value(spelled)
+        if said != said:
+            return Column("constant", value=said)
+        return Column("infinite", len(_INFINITY.findall(text[: num.start].lower().encode())))
     if num.form in ("comma", "clock"):
         return Column("comma" if num.form == "comma" else "clock", run, part="." in spelled, runs=len(re.findall(r"\d+", spelled)))
     mantissa, _, power = spelled.lower().partition("e")
@@ -62,16 +65,24 @@ def column(text: str, num: Num, run: int) -> Column:
     return Column("plain", run, bool(whole), bool(part), bool(power), 1, suffix, num.scale)
 
 
-def parse(mined: Mined, first: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
-    """(values, which of them are spelled in another way: None is none) of segments whose first runs of digits are `first`."""
+def parse(mined: Mined, rows: np.ndarray, first: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
+    """(values, which of them are spelled in another way: None is none) of the segments `rows`, whose first runs of digits are `first`."""
     if where.kind == "constant":
-        return np.full(len(first), where.value), None
+        return np.full(len(rows), where.value), None
+    if where.kind == "infinite":
+        return np.array([_infinity(mined.text(row), where.run) for row in rows.tolist()]), None
     run = first + where.run
     if where.kind == "comma":
         return _comma(mined, run, where), None
     if where.kind == "clock":
         return _clock(mined, run, where), None
     return _plain(mined, run, where)
+
+
+def _infinity(text: bytes, which: int) -> float:
+    """The sign is no part of a shape: it is looked up in every line."""
+    found = _INFINITY.findall(text.lower())
+    return -np.inf if which < len(found) and found[which].startswith(b"-") else np.inf
 
 
 def _plain(mined: Mined, run: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
@@ -91,6 +102,8 @@ def _plain(mined: Mined, run: np.ndarray, where: Column) -> tuple[np.ndarray, np
         mantissa *= _WHOLE_POWERS[tens if more < 20 else np.minimum(tens, 19)]
         mantissa += low
         digits, behind = digits + more, part_end
+    elif where.whole and (where.suffix or where.power):
+        behind = behind + (codes[behind] == 46)  # "7.M"
     values = mantissa.astype(np.float64)
     slow = None if digits <= 15 else _too_long(mantissa, length, tens)
     if where.power:

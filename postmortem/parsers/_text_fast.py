@@ -177,11 +177,11 @@ class Fast:
         for name in ("step", "epoch", "rank"):
             where = getattr(told, name)
             if where is not None:
-                values, wrong = columns.parse(taken_apart, first, where)
+                values, wrong = columns.parse(taken_apart, rows, first, where)
                 setattr(group, name, values)
                 odd = wrong if odd is None else odd if wrong is None else odd | wrong
         for _, _, _, where in told.metrics:
-            values, wrong = columns.parse(taken_apart, first, where)
+            values, wrong = columns.parse(taken_apart, rows, first, where)
             group.values.append(values)
             odd = wrong if odd is None else odd if wrong is None else odd | wrong
         if odd is not None and not alone:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -169,11 +169,14 @@ def _rank_value(line: Opened, found: Said) -> int | None:
     return line.rank_value
 
 
-def reference(segments: Iterable[tuple[int, str]], labelled: bool = False) -> Collector:
-    """Read (line number, segment) pairs one by one."""
+def reference(some: Iterable[tuple[int, str]], labelled: bool = False, taken: Callable[[int, str], bool] = lambda line, text: False) -> Collector:
+    """Read (line number, segment) pairs one by one; those that are `taken` belong to tracebacks."""
     reader = Reference(labelled)
-    for line, text in segments:
-        reader.feed(line, text)
+    for line, text in some:
+        if taken(line, text):
+            reader.skip()
+        else:
+            reader.feed(line, text)
     return reader.collected()
 
 

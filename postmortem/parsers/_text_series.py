@@ -85,6 +85,10 @@ class Collector:
         series.kept = len(kept)
         self.thinned = True
 
+    def points(self) -> dict[Key, Points]:
+        """Everything that was collected."""
+        return {key: _merged(series.parts) for key, series in self._all.items()}
+
     def begins(self) -> int | None:
         """The first line of the training: of a loss or score with a step or an epoch that comes again; None: there is none."""
         found = None

@@ -43,14 +43,16 @@ OPEN_TRACES = 64  # ranks that may print a traceback at the same time
 # Tags that say which process wrote the line; they lead to the trace that the line belongs to.
 _TAG = re.compile(
     r"""^(?P<tag>\[rank\s?(?P<rank>\d+)\]:?\s? | \[default(?P<default>\d+)\]:\s? | \[\d+,(?P<mpi>\d+)\]<std(?:err|out)>:\s?
-      | \([\w:. <>-]+?\ (?:pid=\d+|pid\ \d+)(?:,\ ip=[\w.:]+)?\)\s? | (?P<slurm>\d{1,4}):\ (?=\s*(?:File\ "|Traceback|\w+(?:\.\w+)*Error)|\s{4}))""",
+      | \([\w:. <>-]+?\ (?:pid=\d+|pid\ \d+)(?:,\ ip=[\w.:]+)?\)\s? | (?P<slurm>\d{1,4}):\s
+        (?=\s*(?:File\ "|Traceback|\w+(?:\.\w+)*Error)|\s{4}))""",
     re.VERBOSE,
 )
 _DIGITS = re.compile(r"\d+")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _SOFT_PREFIX = re.compile(r"\b(?:WARN(?:ING)?|INFO|DEBUG|I|W)\b[^a-z]*$|WARNING")
 _SOFT_LINE = re.compile(
-    r"--- Logging error ---|Exception ignored in|WON'T CONVERT|\bWARN(?:ING)?\b.*(?i:fail|error|could not|unable|except|skip|retry|ignor|due to)"
+    r"--- Logging error ---|Exception ignored in|WON'T CONVERT"
+    r"|\bWARN(?:ING)?\b.*(?i:fail|error|could not|unable|except|skip|retry|ignor|due to)"
 )
 _SOFT_WORDS = ("WARN", "Logging error", "Exception ignored", "WON'T CONVERT")
 _SOFT_TYPE = re.compile(r"Warning$")

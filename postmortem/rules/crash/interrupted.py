@@ -104,7 +104,8 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
             yield examine(event)
     if case.ending.status != "finished" and not any(e.fate == "fatal" for e in case.kind("exception")):
         yield from _unended(case)
-        yield from _short(case, limits)
+        if case.ending.status == "unknown":
+            yield from _short(case, limits)
 
 
 def _code(event: Event) -> int:
@@ -127,16 +128,33 @@ def _unended(case: Case) -> Iterator[Hit]:
 def _short(case: Case, limits: Thresholds) -> Iterator[Hit]:
     """A plan in the configuration, and curves that end well before it."""
     for names, axis in ((PLANNED_EPOCHS, "epoch"), (PLANNED_STEPS, "step")):
-        plan, planned = case.setting(*names), case.number(*names)
-        if plan is None or planned is None or planned <= 1:
+        plan = _plan(case, names)
+        if plan is None:
             continue
+        planned = float(str(plan.value))
         told = [(last, curve) for curve in case.curves if curve.kind in PACE and (last := _last(curve, axis))]
-        if not told:
+        before = [last[0] for curve in case.history if curve.kind in PACE and (last := _last(curve, axis))]
+        if not told or max(before, default=0) >= limits.share * planned:  # an earlier stage has done what was planned
             return
         (done, rhythm), curve = max(told, key=lambda pair: pair[0][0])
         if done < limits.share * planned and planned - done >= limits.rows * rhythm and not _may_stop_early(case, done, axis):
             yield _hit(plan, planned, curve, done, axis)
         return
+
+
+def _plan(case: Case, names: tuple[str, ...]) -> Setting | None:
+    """The one setting that says how long the run was to be; None where there is none, or two that do not agree or belong to two stages."""
+    found = [s for name in names for s in case.settings if s.key.rsplit(".", 1)[-1].lower().replace("-", "_") == name and _count(s) > 1]
+    depth = min((s.key.count(".") for s in found), default=0)
+    top = [s for s in found if s.key.count(".") == depth]
+    files = [s.origin.file for s in top]
+    return top[0] if top and len({_count(s) for s in top}) == 1 and len(set(files)) == len(files) else None
+
+
+def _count(setting: Setting) -> float:
+    """The value of a setting as a number, 0 where it is none."""
+    text = str(setting.value)
+    return float(text) if re.fullmatch(r"\d+(?:\.0*)?", text) else 0.0
 
 
 def _last(curve: Curve, axis: str) -> tuple[float, float] | None:
