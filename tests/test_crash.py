@@ -30,7 +30,6 @@ SAID = {
     "terminate called after throwing an instance of 'std::bad_alloc'": "host-oom",
     "ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.": "host-oom",
     "subprocess.CalledProcessError: Command '['python', 'train.py']' died with <Signals.SIGKILL: 9>.": "host-oom",
-    "job.sh: line 21: 40771 Killed                  python train.py": "host-oom",
     # shapes, types, devices
     "RuntimeError: size mismatch, m1: [32 x 400], m2: [256 x 10] at /tmp/THCTensorMathBlas.cu:268": "shape-mismatch",
     "RuntimeError: Given groups=1, weight of size [64, 3, 7, 7], expected input[8, 1, 96, 96] to have 3 channels, but got "
@@ -202,8 +201,8 @@ def _cause(rule: str, text: str) -> str:
 def _torch(asked: str, own: str, used: str, idle: str, other: str = "") -> str:
     """PyTorch 2 on a card of 79.15 GiB."""
     return (
-        f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 79.15 GiB of which 0.50 GiB is "
-        f"free. {other}Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory {used} is allocated by "
+        f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 79.15 GiB of which "
+        f"0.50 GiB is free. {other}Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory {used} is allocated by "
         f"PyTorch, and {idle} is reserved by PyTorch but unallocated."
     )
 

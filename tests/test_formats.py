@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,13 @@ def test_hostile_lines_take_no_time() -> None:
         for ending in formats.endings():
             ending.read(line[:20_000])
     assert time.perf_counter() - began < 3.0
+
+
+def test_the_examples_of_the_guide_hold(root: Path, tmp_path: Path) -> None:
+    guide = (root / "docs" / "adding-a-format.md").read_text(encoding="utf-8")
+    whole = [block for block in re.findall(r"```toml\n(.*?)```", guide, re.DOTALL) if "sample" in block]
+    assert len(whole) == 2
+    for block in whole:
+        path = tmp_path / "guide.toml"
+        path.write_text(block, encoding="utf-8")
+        assert formats.check(path) == []

@@ -14,6 +14,7 @@ import pytest
 from postmortem.errors import NothingToAnalyse, RuleError
 from postmortem.examine import examine
 from postmortem.model import SEVERITIES, Event, Finding
+from postmortem.parsers._text_needles import branches
 from postmortem.rules import base, pages
 from postmortem.rules.base import Rule, catalogue
 from postmortem.rules.examples import Example
@@ -115,6 +116,14 @@ def test_patterns_stand_together(rule: Rule) -> None:
     for example in rule.fires_on:
         for line in "\n".join(example.files.values()).split("\n"):
             assert not rule.says.search(line) or base.wanted().search(line)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.says], ids=lambda rule: rule.id)
+def test_patterns_hold_plain_words(rule: Rule) -> None:
+    """Every alternative holds a few plain letters, by which the reader finds the few lines worth trying among millions."""
+    assert rule.says is not None
+    bare = [branch.source for branch in branches(rule.says) if not branch.needles]
+    assert not bare, f"{rule.id} would be tried on every line of every file: {bare}"
 
 
 LONG = (

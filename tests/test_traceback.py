@@ -156,7 +156,8 @@ def test_a_metric_below_an_exception_is_no_message() -> None:
     "text",
     [
         '  File "train.py", line 12\n    if x = 3:\n         ^\nSyntaxError: invalid syntax\n',
-        'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import train\n  File "train.py", line 12\n    if x = 3:\n         ^\nSyntaxError: invalid syntax\n',
+        'Traceback (most recent call last):\n  File "main.py", line 1, in <module>\n    import train\n'
+        '  File "train.py", line 12\n    if x = 3:\n         ^\nSyntaxError: invalid syntax\n',
     ],
 )
 def test_syntax_errors(text: str) -> None:
@@ -296,17 +297,20 @@ def test_an_unrelated_warning_before_a_crash_changes_nothing() -> None:
         ),
         (
             "terminate called after throwing an instance of 'c10::Error'\n  what():  CUDA error: unspecified launch failure\n"
-            "Exception raised from query at ../CUDAEvent.h:80 (most recent call first):\nframe #0: c10::Error::Error() + 0x57 (0x7a in libc10.so)\n",
+            "Exception raised from query at ../CUDAEvent.h:80 (most recent call first):\n"
+            "frame #0: c10::Error::Error() + 0x57 (0x7a in libc10.so)\n",
             "c10::Error",
             "unspecified launch failure",
         ),
         (
-            'Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n  File "/home/me/net.py", line 31 in forward\n  File "train.py", line 9 in main\n',
+            'Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n'
+            '  File "/home/me/net.py", line 31 in forward\n  File "train.py", line 9 in main\n',
             "Fatal Python error",
             "Segmentation fault",
         ),
         (
-            "/opt/torch/bin/luajit: ./model.lua:41: bad argument #1 to 'view'\nstack traceback:\n\t[C]: in function 'view'\n\t./model.lua:41: in main chunk\n",
+            "/opt/torch/bin/luajit: ./model.lua:41: bad argument #1 to 'view'\n"
+            "stack traceback:\n\t[C]: in function 'view'\n\t./model.lua:41: in main chunk\n",
             "Lua error",
             "bad argument",
         ),
@@ -321,7 +325,8 @@ def test_dumps(text: str, kind: str, says: str) -> None:
 
 def test_the_deepest_own_frame_of_a_fatal_error() -> None:
     event = only(
-        'Fatal Python error: Aborted\n\nThread 0x7f (most recent call first):\n  File "/opt/env/lib/python3.10/threading.py", line 320 in wait\n  File "/home/me/net.py", line 31 in forward\n'
+        'Fatal Python error: Aborted\n\nThread 0x7f (most recent call first):\n'
+        '  File "/opt/env/lib/python3.10/threading.py", line 320 in wait\n  File "/home/me/net.py", line 31 in forward\n'
     )
     assert event.data["frame"] == "net.py:31 in forward"
 

@@ -29,9 +29,10 @@ _DIRECT = re.compile(r"The above exception was the direct cause of the following
 _DURING = re.compile(r"During handling of the above exception, another exception occurred")
 # Unindented lines that belong to the message above them.
 _GOES_ON = re.compile(
-    r"""^(?:CUDA\ kernel\ errors\ might\ be | For\ debugging\ consider\ passing | Compile\ with\ .?TORCH_USE_CUDA_DSA | Device-side\ assertion
-      | Exception\ raised\ from | frame\ \#\d | Last\ error: | nccl\w+Error: | Error:\s | Hint: | HINT: | \[Hint: | Please\s
-      | from\ user\ code | Set\ (?:TORCH_LOGS|TORCHDYNAMO) | You\ can\ suppress\ this\ exception | Expected\  | Got\  | Input\s
+    r"""^(?:CUDA\ kernel\ errors\ might\ be | For\ debugging\ consider\ passing | Compile\ with\ .?TORCH_USE_CUDA_DSA
+      | Device-side\ assertion | Exception\ raised\ from | frame\ \#\d
+      | Last\ error: | nccl\w+Error: | Error:\s | Hint: | HINT: | \[Hint:
+      | Please\s | from\ user\ code | Set\ (?:TORCH_LOGS|TORCHDYNAMO) | You\ can\ suppress\ this\ exception | Expected\  | Got\  | Input\s
       | Node: | Detected\ at\ node | The\ stack\ trace | \[\[\{*node | Original\ stack\ trace | Search\ for\ .cuda | Stack\ trace | \[bt\]
       | Call\ arguments\ received | --\ Process\ \d | If\ you | Note: | See\ | While\ copying | stderr: | stdout:
       | \(Triggered\ internally | \d+\ (?:errors?|validation))""",
@@ -39,7 +40,8 @@ _GOES_ON = re.compile(
 )
 # Of these, what is the same below every message of its kind: advice that names other faults.
 _ADVICE = re.compile(
-    r"^(?:CUDA kernel errors|For debugging|Compile with|Set TORCH|You can suppress|import torch\._dynamo|torch\._dynamo\.config|frame #|Search for)"
+    r"^(?:CUDA kernel errors|For debugging|Compile with|Set TORCH|You can suppress|import torch\._dynamo|torch\._dynamo\.config"
+    r"|frame #|Search for)"
 )
 _SHELL_WORD = re.compile(r"^(?:Terminated|Killed|Aborted|Interrupted|Hangup|Segmentation fault|Bus error|srun:|slurmstepd:|wandb:)")
 _CPP_TRACE = re.compile(r"^(?:-{5,}$|\d+\s+\S|Error Message Summary)")

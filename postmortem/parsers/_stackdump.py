@@ -38,7 +38,7 @@ _GOES_ON = re.compile(
     r"""^(?:\s+@\s+0x | \*\*\*\s | PC:\ @ | frame\ \#\d | \s*what\(\): | stack\ traceback: | \t | \s+\[C\] | Stack\ trace | \s*\[bt\]
       | =+\ (?:Backtrace|Memory\ map) | [\w./-]+\(.*\)\s*\[0x | \[[\w.-]+:\d+\]\s | (?:Current\ )?[Tt]hread\ 0x | \s+File\ "
       | Extension\ modules: | \d+\s+\S+:: | Exception\ raised\ from | CUDA\ kernel\ errors | For\ debugging\ consider | Compile\ with
-      | \s+<no\ Python\ frame> | Python\ runtime\ state | Aborted\b | Backtrace: | \[[\dA-F]+\]\ \S+\(\+?0x | \S+\.so[.\d]*\( | \s+\.\.\.$)""",
+      | \s+<no\ Python\ frame> | Python\ runtime\ state | Backtrace: | \[[\dA-F]+\]\ \S+\(\+?0x | \S+\.so[.\d]*\( | \s+\.\.\.$)""",
     re.VERBOSE,
 )
 _WHAT = re.compile(r"^\s*what\(\):\s*(?P<message>.*)")

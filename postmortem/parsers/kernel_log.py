@@ -38,6 +38,8 @@ def claims(source: SourceFile) -> float:
 def read(source: SourceFile, request: Request) -> Reading:
     """One event a fault; lines of the same kind after the first MAX_EVENTS are counted in a note."""
     reading = Reading(source.name, NAME)
+    if REPORT.search(source.head[:4096]):
+        request = Request()  # a bug report holds the whole machine's logs: other words in it are not about this run
     counts: Counter[int] = Counter()
     waiting: tuple[int, str] | None = None
     for line, text in lines(source):
@@ -46,14 +48,14 @@ def read(source: SourceFile, request: Request) -> Reading:
             waiting = (waiting[0], f"{waiting[1]} {more[1]}"[:500])
             continue
         if waiting:
-            _keep(reading, counts, *waiting)
+            _keep(reading, counts, request, *waiting)
             waiting = None
         if "NVRM" in text:
             waiting = (line, text.strip()[:500])
         else:
-            _keep(reading, counts, line, text.strip()[:500])
+            _keep(reading, counts, request, line, text.strip()[:500])
     if waiting:
-        _keep(reading, counts, *waiting)
+        _keep(reading, counts, request, *waiting)
     for number, count in counts.items():
         if count > MAX_EVENTS:
             reading.notes.append(f"{count} lines of one kind ({FAULTS[number][0]}); the first {MAX_EVENTS} were kept")
@@ -62,10 +64,13 @@ def read(source: SourceFile, request: Request) -> Reading:
     return reading
 
 
-def _keep(reading: Reading, counts: Counter[int], line: int, text: str) -> None:
+def _keep(reading: Reading, counts: Counter[int], request: Request, line: int, text: str) -> None:
+    """Keep a line that tells of a fault, or that a rule asked for (somebody may have pasted other words between the kernel's)."""
     for number, (kind, what, pattern) in enumerate(FAULTS):
         if pattern.search(text):
             counts[number] += 1
             if counts[number] <= MAX_EVENTS:
                 reading.events.append(Event(reading.file, line, kind, text, data={"what": what} if what else {}))  # type: ignore[arg-type]
             return
+    if request.wanted is not None and len(reading.events) < MAX_EVENTS and not DMESG_LINE.match(text) and request.wanted.search(text):
+        reading.events.append(Event(reading.file, line, "hardware", text))

@@ -11,10 +11,12 @@ This is not it: CUDA out of memory, a full /dev/shm (bus error of a worker), "ki
 """
 
 import re
+from collections.abc import Iterator
 
 from postmortem.model import Event, Onset
-from postmortem.rules.base import Hit, quote
+from postmortem.rules.base import Case, Hit, quote
 from postmortem.rules.crash._examples import first_words, last_words, raised
+from postmortem.rules.crash._told import ORDERED, SIGNALS, final, signal_of, told
 
 severity = "error"
 explains = (
@@ -60,18 +62,19 @@ says = "|".join((
     r"Task was killed due to the node running low on memory",
     r"[Ww]orker exit type: SYSTEM_ERROR",
     r"killed by signal: Killed",
-    r"Exited with exit code 137",
-    r"^\S*: line \d+:\s+\d+ Killed\b",
-    r"(?i:out-of-memory)? ?exitcode\s*: -9 \(",
+    r"low on resource: memory",
     r"Signal 9 \(SIGKILL\) received by PID",
     r"died with <Signals\.SIGKILL: 9>",
 ))  # fmt: skip
 
 # Words that only say "killed by signal 9": it is nearly always memory, but somebody may have done it by hand.
-GUESSED = re.compile(r"SYSTEM_ERROR|killed by signal: Killed|exit code 137|\d Killed\b|exitcode|SIGKILL|bad_alloc")
+GUESSED = re.compile(r"SYSTEM_ERROR|killed by signal: Killed|SIGKILL|bad_alloc")
 ASKED = re.compile(r"(?:Unable to allocate ([\d.]+) ([KMGT])iB|tried to allocate (\d+) bytes)")
 RESIDENT = re.compile(r"anon-rss:(\d+)kB")
 POWER = {"K": -20, "M": -10, "G": 0, "T": 10}
+
+
+KILLED = "The process was killed from outside with signal 9; on a cluster that is nearly always the memory limit."
 
 
 def examine(event: Event) -> Hit | None:
@@ -83,8 +86,19 @@ def examine(event: Event) -> Hit | None:
         said = f"The kernel killed a process that held {int(found[1]) / 2**20:.1f} GiB of memory."
     guessed = GUESSED.search(event.text) and event.data.get("what") != "out-of-memory"
     if guessed:
-        said = "The process was killed from outside with signal 9; on a cluster that is nearly always the memory limit."
+        said = KILLED
     return Hit([quote(event, primary=True)], Onset(time=event.time), "medium" if guessed else "high", cause=said)
+
+
+def check(case: Case) -> Iterator[Hit]:
+    """The scheduler's own word for it, or a kill with signal 9 that nobody else explains."""
+    yield from told(case, says, "out-of-memory")
+    events = final(case)
+    if any(event.data.get("what") in ORDERED for event in events):
+        return
+    for event in events:
+        if signal_of(event) == SIGNALS["SIGKILL"]:
+            yield Hit([quote(event, primary=True)], Onset(time=event.time), "medium", cause=KILLED)
 
 
 fires_on = [
@@ -105,6 +119,7 @@ fires_on = [
         "137438953472 bytes. Error code 12 (Cannot allocate memory)",
         "PyTorch on the CPU",
     ),
+    last_words("run.sh: line 12:  5102 Killed                  python train.py", "the shell"),
     last_words("RuntimeError: DataLoader worker (pid 2217) is killed by signal: Killed.", "a worker killed with signal 9"),
     first_words(
         "[71033.120981] Out of memory: Killed process 18220 (python) total-vm:92211840kB, anon-rss:65011712kB, file-rss:0kB",
@@ -113,6 +128,9 @@ fires_on = [
     ),
 ]
 quiet_on = [
+    last_words(
+        "TERM_RUNLIMIT: job killed after reaching LSF run time limit.\nExited with exit code 137.", "a time limit that ends in signal 9"
+    ),
     last_words("RuntimeError: DataLoader worker (pid 7781) is killed by signal: Terminated.", "a SIGTERM"),
     last_words("Set `--max-memory` if the job runs into the memory limit of your cluster.", "advice"),
     last_words("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "the card's memory"),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from postmortem.model import Curve, Event, Onset, Setting, Severity
 from postmortem.rules.base import Case, Hit, configured, limit, point, quote
 from postmortem.rules.crash._examples import first_words, last_words, raised
-from postmortem.rules.crash._told import final
+from postmortem.rules.crash._told import SIGNALS, final, signal_of
 from postmortem.rules.examples import files
 
 severity = "warning"
@@ -30,10 +30,9 @@ fix = (
 prevention = ("Save on SIGTERM and SIGINT, and write one last line that says why the run ended.",)
 says = "|".join((
     r"(?<!except )\bKeyboardInterrupt(?::|\s*$)",
-    r"^SIG(?:TERM|INT|HUP): ",
+    r"^(?:SIGTERM|SIGINT|SIGHUP): ",
     r"Detected KeyboardInterrupt, attempting graceful shutdown",
-    r"SIG(?:TERM|INT|HUP): ?\*?\*?\*? ?SIG(?:TERM|INT|HUP) \(@",
-    r"\*\*\* SIG(?:TERM|INT|HUP) \(@",
+    r"\b(?:SIGTERM|SIGINT|SIGHUP) \(@",
     r"Signal (?:15|2|1) \(SIG(?:TERM|INT|HUP)\) received by PID",
     r"SignalException: Process \d+ got signal: (?:15|2|1)\b",
     r"SIGTERMException\b",
@@ -46,13 +45,12 @@ says = "|".join((
     r"^\S*: line \d+:\s+\d+ (?:Terminated|Hangup|Interrupt|Quit)\b",
     r"[Tt]raining (?:was )?(?:interrupted|aborted|stopped|cancelled) by (?:the )?(?:user|owner|signal|SIG\w+|Ctrl-?C)",
     r"Optimization stopped early\.",
-    r"^\^C",
     r"Experiment (?:has been |was )?(?:interrupted|aborted)!?$",
 ))  # fmt: skip
 
 GRACEFUL = re.compile(r"(?i)keyboard ?interrupt detected|detected keyboard ?interrupt|graceful")  # the program was told, saved and left
 ENDED = {"INTERRUPTED", "KILLED", "CANCELLED", "CANCELED"}  # status words of trackers
-BY_SIGNAL = {129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM"}  # exit codes that a shell reports for these signals
+ASKED = {SIGNALS[name] for name in ("SIGHUP", "SIGINT", "SIGTERM")}  # signals that ask a process to end
 PACE = ("loss", "score", "rate", "norm", "speed")  # kinds of series that tell how far the training came
 PLANNED_EPOCHS = (
     "num_train_epochs",
@@ -98,19 +96,15 @@ def examine(event: Event) -> Hit:
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    pattern = re.compile(says)
     for event in final(case):
         words = event.data.get("what") in ("interrupted", "cancelled", "terminated", "no-exit-record") or event.data.get("status") in ENDED
-        if words or _code(event) in BY_SIGNAL:
+        if (words or signal_of(event) in ASKED) and not pattern.search(event.text):
             yield examine(event)
     if case.ending.status != "finished" and not any(e.fate == "fatal" for e in case.kind("exception")):
         yield from _unended(case)
         if case.ending.status == "unknown":
             yield from _short(case, limits)
-
-
-def _code(event: Event) -> int:
-    code = event.data.get("exit_code")
-    return int(str(code)) if str(code).isdigit() else 0
 
 
 def _unended(case: Case) -> Iterator[Hit]:

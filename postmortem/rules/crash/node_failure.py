@@ -50,7 +50,7 @@ says = "|".join((
 
 
 def check(case: Case) -> Iterator[Hit]:
-    yield from told(case, "node-fail")
+    yield from told(case, says, "node-fail")
 
 
 fires_on = [

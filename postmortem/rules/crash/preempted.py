@@ -45,7 +45,7 @@ says = "|".join((
 
 
 def check(case: Case) -> Iterator[Hit]:
-    yield from told(case, "preempted", "evicted")
+    yield from told(case, says, "preempted", "evicted")
 
 
 fires_on = [

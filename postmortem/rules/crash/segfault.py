@@ -11,7 +11,12 @@ This is not it: a stack dump after SIGTERM (somebody killed the run), a project 
 /dev/shm), SIGKILL.
 """
 
+from collections.abc import Iterator
+
+from postmortem.model import Onset
+from postmortem.rules.base import Case, Hit, quote
 from postmortem.rules.crash._examples import last_words, raised
+from postmortem.rules.crash._told import SIGNALS, final, signal_of, told
 
 severity = "error"
 explains = ("nccl-timeout", "nccl-error", "dataloader-worker-died", "python-exception", "interrupted", "hang")
@@ -26,7 +31,7 @@ says = "|".join((
     r"^Fatal Python error: (?:Segmentation fault|Aborted|Bus error|Illegal instruction|Floating point exception)",
     r"^(?:SIGSEGV|Segmentation fault|Bus error)\b(?::|$|\s*\(core dumped\)|\.?$)",
     r"Segmentation fault\s?\(core dumped\)",
-    r"^\S*: line \d+:\s+\d+ (?:Segmentation fault|Aborted|Bus error|Illegal instruction)\b",
+    r"^\S*: line \d+:\s+\d+ (?:Segmentation fault|Bus error|Illegal instruction)\b",
     r"SIGSEGV: \*\*\* SIGSEGV",
     r"\*\*\* SIGSEGV \(@0x",
     r"^\*\*\* Aborted at .{0,80}SIGSEGV",
@@ -35,7 +40,7 @@ says = "|".join((
     r"died with <Signals\.SIG(?:SEGV|ABRT|BUS|ILL|FPE):",
     r"killed by signal: (?:Segmentation fault|Illegal instruction)",
     r"[Rr]eturn(?:ed|s)?(?: with)?(?: exit)?(?: code| value)?:? ?139\b",
-    r"(?:exit (?:code|status)|exited with code|Exit Code:|rc=|返回码)[:：]? ?139\b",
+    r"(?:exit code|exit status|exited with code|Exit Code):? ?139\b",
     r"\]: segfault at [0-9a-f]+ ip",
     r"traps: .{1,60} general protection",
     r"FatalError: `?Segmentation fault`? is detected by the operating system",
@@ -46,6 +51,17 @@ says = "|".join((
     r"^(?:terminate|Signal): ?terminate called",
     r"^Signal: Segmentation fault|Signal: Segmentation fault \(11\)",
 ))  # fmt: skip
+
+
+def check(case: Case) -> Iterator[Hit]:
+    """What the shell or the launcher says; an abort counts only where no exception tells why."""
+    yield from told(case, says, "segfault", "bus-error")
+    reasoned = any(event.fate == "fatal" for event in case.kind("exception"))
+    for event in final(case):
+        signal = signal_of(event)
+        if signal == SIGNALS["SIGSEGV"] or (not reasoned and (signal == SIGNALS["SIGABRT"] or event.data.get("what") == "aborted")):
+            yield Hit([quote(event, primary=True)], Onset(time=event.time), "medium")
+
 
 fires_on = [
     last_words(

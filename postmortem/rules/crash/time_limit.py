@@ -46,7 +46,7 @@ says = "|".join((
 
 
 def check(case: Case) -> Iterator[Hit]:
-    yield from told(case, "time-limit")
+    yield from told(case, says, "time-limit")
 
 
 fires_on = [
