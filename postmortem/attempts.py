@@ -26,6 +26,7 @@ HOOK_LINES = 12  # "total training time" printed so soon after an exception come
 
 # How a job's own words map to the status of the run. Words are `what` of scheduler and lifecycle events (formats/endings).
 KILLED = {"time-limit", "preempted", "cancelled", "out-of-memory", "node-fail", "interrupted", "terminated", "signal", "killed", "evicted"}
+CRASHED = {"segfault", "bus-error", "aborted"}
 EXIT_BY_SIGNAL = 128  # a shell reports signal n as exit code 128 + n
 
 
@@ -212,12 +213,12 @@ def _ending(events: Sequence[Event], readings: Sequence[Reading]) -> Ending:
     for kinds, words in (
         (("scheduler", "lifecycle"), KILLED - {"signal", "terminated", "killed", "interrupted"}),
         (("exception",), None),
-        (("scheduler", "lifecycle"), KILLED),
+        (("scheduler", "lifecycle"), KILLED | CRASHED),
     ):
         for event in reversed(final):
             what = str(event.data.get("what", ""))
             if event.kind in kinds and (words is None or what in words):
-                return Ending("crashed" if words is None else "killed", "exception" if words is None else what, event)
+                return Ending("crashed" if words is None or what in CRASHED else "killed", "exception" if words is None else what, event)
     for event in reversed(events):
         if event.fate in ("fatal", "survived") and (told := _told_ending(event)):
             return told
@@ -230,7 +231,7 @@ def _told_ending(event: Event) -> Ending | None:
     if what == "finish" or (what in ("exit", "exit-code") and code == 0):
         return Ending("finished", "finished", event)
     if what in ("exit", "exit-code") and code is not None:
-        status: Status = "killed" if code > EXIT_BY_SIGNAL else "crashed"
+        status: Status = "killed" if code > EXIT_BY_SIGNAL or code < 0 else "crashed"
         return Ending(status, f"exit-code-{code}", event)
     return None
 

@@ -202,8 +202,8 @@ def _torch(asked: str, own: str, used: str, idle: str, other: str = "") -> str:
     """PyTorch 2 on a card of 79.15 GiB."""
     return (
         f"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate {asked}. GPU 0 has a total capacity of 79.15 GiB of which "
-        f"0.50 GiB is free. {other}Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory {used} is allocated by "
-        f"PyTorch, and {idle} is reserved by PyTorch but unallocated."
+        f"0.50 GiB is free. {other}Including non-PyTorch memory, this process has {own} memory in use. Of the allocated memory {used} is "
+        f"allocated by PyTorch, and {idle} is reserved by PyTorch but unallocated."
     )
 
 

@@ -36,15 +36,15 @@ ROOMS = {
     "errors": set(),
     "_resources": set(),
 }
-# library -> the only files that may import it
+# library -> the only files, or the only room, that may import it
 ONLY = {
     "ruptures": {"curves/changepoints.py"},
     "plotly": {"reports/charts.py"},
     "jinja2": {"reports/html.py", "reports/journal.py", "reports/regress.py"},
     "click": {"cli.py", "__main__.py"},
-    "torch": {"probe.py"},
+    **dict.fromkeys(("torch", "lightning", "pytorch_lightning", "transformers", "keras"), {"probe"}),
 }
-HEAVY = {"polars", "pydantic", "ruptures", "plotly", "jinja2", "rich", "yaml", "sqlite3", "filelock", "scipy", "torch", "pandas"}
+HEAVY = {"polars", "pydantic", "ruptures", "plotly", "jinja2", "rich", "yaml", "sqlite3", "filelock", "scipy", "torch", "pandas", "lightning", "transformers", "keras"}
 
 
 def _name(path: Path) -> str:
@@ -89,15 +89,27 @@ def test_imports_follow_the_plan(path: Path) -> None:
             assert target in allowed or target.startswith("__"), f"{_name(path)} must not import {module}"
         library = module.split(".")[0]
         if library in ONLY:
-            assert _name(path) in ONLY[library], f"only {ONLY[library]} may import {library}, not {_name(path)}"
+            assert {_name(path), room} & ONLY[library], f"only {ONLY[library]} may import {library}, not {_name(path)}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)
 def test_heavy_imports_stand_where_they_are_used(path: Path) -> None:
-    if path.name == "probe.py":  # the companion runs inside a training that has torch already
-        return
+    heavy = HEAVY - {"torch"} if _room(path) == "probe" else HEAVY  # the companion runs inside a training that has torch already
     at_top = {module.split(".")[0] for module, depth in _imports(ast.parse(path.read_text(encoding="utf-8")), typing_too=False) if depth == 0}
-    assert not at_top & HEAVY, f"{_name(path)} imports {at_top & HEAVY} when it is merely imported"
+    assert not at_top & heavy, f"{_name(path)} imports {at_top & heavy} when it is merely imported"
+
+
+def test_the_companion_stands_alone() -> None:
+    """The folder may be copied into a training environment: the standard library, torch and itself are all it imports."""
+    import sys
+
+    for path in (PACKAGE / "probe").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"torch"}
+            assert not foreign or path.name == "callbacks.py" and foreign <= {"lightning", "pytorch_lightning", "transformers", "keras"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)

@@ -152,7 +152,7 @@ def test_patterns_take_no_time() -> None:
 
 
 def test_an_exception_is_read_by_one_rule() -> None:
-    """Every exception that stands in an example is claimed by exactly one rule."""
+    """Every exception that stands in an example is claimed by exactly one rule, or by the `check` of its own rule alone."""
     for rule in RULES:
         for example in rule.fires_on:
             for text in example.files.values():
@@ -160,7 +160,7 @@ def test_an_exception_is_read_by_one_rule() -> None:
                     said = text.split("\n    ", 1)[-1].split("\n", 1)[-1].strip()
                     event = Event("train.log", 1, "exception", said, fate="fatal")
                     readers = set(base.claim([event]))
-                    assert len(readers) == 1, f"{said[:80]!r} of {rule.id} is read by {sorted(readers)}"
+                    assert len(readers) == 1 or (rule.check and not readers), f"{said[:80]!r} of {rule.id} is read by {sorted(readers)}"
 
 
 def test_pages_show_every_rule() -> None:

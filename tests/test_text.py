@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Reading
 from postmortem.parsers import text
@@ -137,7 +138,9 @@ def test_no_step_is_ever_invented(read) -> None:
 
 
 def test_time_stamps_become_times(read) -> None:
-    reading = read("2030-01-01 00:00:01,500 INFO step 1 loss 0.5\n2030-01-01T00:00:02+01:00 INFO step 2 loss 0.4\n2030-13-41 00:00:00 step 3 loss 0.3\n")
+    reading = read(
+        "2030-01-01 00:00:01,500 INFO step 1 loss 0.5\n2030-01-01T00:00:02+01:00 INFO step 2 loss 0.4\n2030-13-41 00:00:00 step 3 loss 0.3\n"
+    )
     assert names(reading) == {"loss"}
     times = np.concatenate([block.times for block in reading.blocks if block.times is not None])
     assert times.tolist() == [1893456001500000, 1893452402000000, NO_TIME]
@@ -177,14 +180,19 @@ def test_training_lines_with_steps_do_not_stay_in_a_section(read) -> None:
 
 def test_table_with_aligned_columns(read) -> None:
     head = "      Epoch    GPU_mem   box_loss   cls_loss       Size\n"
-    rows = "".join(f"        {i}/9      13.5G     0.{i}5      0.{i}1        640:  40%|####      | 4/10 [00:01<00:02,  2.1it/s]\n" for i in range(3))
+    rows = "".join(
+        f"        {i}/9      13.5G     0.{i}5      0.{i}1        640:  40%|####      | 4/10 [00:01<00:02,  2.1it/s]\n" for i in range(3)
+    )
     reading = read(head + rows)
     assert one(reading, "box_loss").values.tolist() == [0.05, 0.15, 0.25]
     assert one(reading, "cls_loss").epochs.tolist() == [0.0, 1.0, 2.0]  # type: ignore[union-attr]
 
 
 def test_piped_table_and_rows_with_a_name(read) -> None:
-    reading = read("| epoch | train loss | val loss |\n|-------|------------|----------|\n" + "".join(f"| {i} | 0.{i}5 | 0.{i}7 |\n" for i in range(1, 4)))
+    reading = read(
+        "| epoch | train loss | val loss |\n|-------|------------|----------|\n"
+        + "".join(f"| {i} | 0.{i}5 | 0.{i}7 |\n" for i in range(1, 4))
+    )
     assert one(reading, "val loss").values.tolist() == [0.17, 0.27, 0.37]
     sides = read("Epoch 0/9\n            Training |  Validation\nloss    |     0.510  |     0.543\nrecall  |     0.7  |     0.8\n")
     assert {(block.raw_name, block.split): float(block.values[0]) for block in sides.blocks} == {
@@ -194,7 +202,11 @@ def test_piped_table_and_rows_with_a_name(read) -> None:
 
 def test_box_takes_its_step_from_its_last_row(read) -> None:
     rule = "-" * 30 + "\n"
-    box = rule + "| rollout/           |      |\n|    ep_rew_mean     | {v} |\n| time/              |      |\n|    total_timesteps | {s} |\n" + rule
+    box = (
+        rule
+        + "| rollout/           |      |\n|    ep_rew_mean     | {v} |\n| time/              |      |\n|    total_timesteps | {s} |\n"
+        + rule
+    )
     reading = read("".join(box.format(v=10.5 * i, s=2048 * i) for i in range(1, 4)))
     block = one(reading, "rollout/ep_rew_mean")
     assert block.values.tolist() == [10.5, 21.0, 31.5]

@@ -13,7 +13,15 @@ OWN_REACH = 6  # the same below a line that has a step and metrics: what follows
 CODE_REACH = 3  # segments below a line of code that are taken for code, too, unless they say a step or an epoch
 BARE_COLUMNS = range(2, 9)  # columns that a line of bare numbers may have
 
-_SIDES: dict[str, Split] = {"training": "train", "train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+_SIDES: dict[str, Split] = {
+    "training": "train",
+    "train": "train",
+    "validation": "val",
+    "valid": "val",
+    "val": "val",
+    "dev": "val",
+    "test": "test",
+}
 _SHORT = {"e": "epoch", "#": "step"}  # column heads of one character
 
 

@@ -207,7 +207,11 @@ class Fast:
                 self._points(taken_apart, group, marks, found, order)
         for key in sorted(found, key=order.__getitem__):
             parts = found[key]
-            points = parts[0][1] if len(parts) == 1 else Points(*(np.concatenate(some) for some in zip(*(part[1] for part in parts), strict=True)))
+            points = (
+                parts[0][1]
+                if len(parts) == 1
+                else Points(*(np.concatenate(some) for some in zip(*(part[1] for part in parts), strict=True)))
+            )
             if len(parts) > 1:
                 by_row = np.argsort(np.concatenate([part[0] for part in parts]), kind="stable")
                 points = Points(*(column[by_row] for column in points))
@@ -261,4 +265,3 @@ def _by_shape(ids: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]
     shapes = ids[order]
     cuts = np.flatnonzero(shapes[1:] != shapes[:-1]) + 1
     return [(int(ids[some[0]]), some) for some in np.split(order, cuts)]
-

@@ -133,7 +133,9 @@ CODE = (
     r"|\[?--?[a-z][\w-]+[ =][A-Z_{\[])|\):\s*$|\)\s*->\s*\w+:|\s--[a-z][\w-]+.*\s--[a-z][\w-]+.*\s--[a-z]"
 )
 _CODE = re.compile(CODE)
-_NOISE = re.compile(r"NCCL (?:INFO|WARN)|torch\.Size\(|https?://\S*\d|\bChunk at 0x|^\s*File \"|UserWarning|DeprecationWarning|FutureWarning|\bwandb: ")
+_NOISE = re.compile(
+    r"NCCL (?:INFO|WARN)|torch\.Size\(|https?://\S*\d|\bChunk at 0x|^\s*File \"|UserWarning|DeprecationWarning|FutureWarning|\bwandb: "
+)
 
 
 def _generic(line: Opened) -> Said | None:
@@ -165,7 +167,9 @@ def _pairs(text: str, begin: int) -> Said | None:
     found.family = f"{' '.join(read.lead)}|{counters}"
     found.metrics = [Metric(pair.name, pair.num, pair.split) for pair in read.pairs]
     found.heads = not found.metrics and bool(counters)
-    found.boxed = len(found.metrics) == 1 and not counters and not read.lead and text.lstrip().startswith("|") and text.rstrip().endswith("|")
+    found.boxed = (
+        len(found.metrics) == 1 and not counters and not read.lead and text.lstrip().startswith("|") and text.rstrip().endswith("|")
+    )
     if found.heads:
         found.section = read.split or "clear"
     return found
@@ -191,7 +195,40 @@ _FORMS: dict[str, str] = {
     "eval": "val", "evaluation": "val", "evaluating": "val", "evaluate": "val", "test": "test", "testing": "test",
 }  # fmt: skip
 _COMPANY = frozenset(
-    ["running", "start", "starting", "begin", "beginning", "started", "phase", "set", "results", "result", "on", "the", "step", "loop", "stats", "metrics", "scores", "performance", "summary", "data", "of", "model", "for", "performing", "doing", "now", "during", "report", "mode", "and", "split", "stage"]
+    [
+        "running",
+        "start",
+        "starting",
+        "begin",
+        "beginning",
+        "started",
+        "phase",
+        "set",
+        "results",
+        "result",
+        "on",
+        "the",
+        "step",
+        "loop",
+        "stats",
+        "metrics",
+        "scores",
+        "performance",
+        "summary",
+        "data",
+        "of",
+        "model",
+        "for",
+        "performing",
+        "doing",
+        "now",
+        "during",
+        "report",
+        "mode",
+        "and",
+        "split",
+        "stage",
+    ]
 )
 _NAME = re.compile(r"[A-Za-z%#][\w@./()%+: \-]{0,38}$")
 

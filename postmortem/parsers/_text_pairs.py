@@ -14,21 +14,168 @@ from postmortem.parsers._text_numbers import NUMBER, Num
 
 # Counters by how well they say what the optimizer did; the best one of a line is its step.
 _STEPS = {
-    **dict.fromkeys(("global_step", "global step", "global steps", "optimizer step", "num_updates", "t_env", "total_timesteps", "timesteps_total", "num_timesteps"), 0),
+    **dict.fromkeys(
+        (
+            "global_step",
+            "global step",
+            "global steps",
+            "optimizer step",
+            "num_updates",
+            "t_env",
+            "total_timesteps",
+            "timesteps_total",
+            "num_timesteps",
+        ),
+        0,
+    ),
     **dict.fromkeys(("totalenvinteracts", "step_idx", "current step"), 0),
-    **dict.fromkeys(("step", "steps", "iter", "iters", "iteration", "iterations", "it", "itr", "update", "updates", "train step", "training step"), 1),
-    **dict.fromkeys(("timestep", "timesteps", "n_iter", "training_iteration", "training iteration", "train iter", "num_steps", "step_num", "total steps"), 1),
+    **dict.fromkeys(
+        ("step", "steps", "iter", "iters", "iteration", "iterations", "it", "itr", "update", "updates", "train step", "training step"), 1
+    ),
+    **dict.fromkeys(
+        (
+            "timestep",
+            "timesteps",
+            "n_iter",
+            "training_iteration",
+            "training iteration",
+            "train iter",
+            "num_steps",
+            "step_num",
+            "total steps",
+        ),
+        1,
+    ),
     **dict.fromkeys(("batch", "batches", "minibatch", "batch idx", "batch_idx", "mini-batch"), 2),
     **dict.fromkeys(("episode", "episodes", "game", "rollout", "generation"), 4),
 }
-_EPOCHS = frozenset(("epoch", "epochs", "ep", "train epoch", "training epoch", "epoch_num", "eval epoch", "val epoch", "test epoch", "epoch no", "epoch #", "current epoch"))
+_EPOCHS = frozenset(
+    (
+        "epoch",
+        "epochs",
+        "ep",
+        "train epoch",
+        "training epoch",
+        "epoch_num",
+        "eval epoch",
+        "val epoch",
+        "test epoch",
+        "epoch no",
+        "epoch #",
+        "current epoch",
+    )
+)
 _RANKS = frozenset(("rank", "local_rank", "global_rank", "local rank", "global rank", "proc", "process rank"))
 _BAR_RANK = 3  # "45/100" of a bar or in brackets: a counter without a name
 _STOP = frozenset(
-    ["for", "with", "of", "in", "at", "to", "from", "took", "after", "and", "by", "the", "is", "on", "than", "was", "were", "using", "over", "per", "a", "an", "or", "as", "best", "got", "only", "last", "first", "next", "top", "about", "approx", "every", "found", "loaded", "saved", "took", "used", "line", "version", "column", "page", "chapter", "node", "port", "pid", "job", "id", "gpu", "gpus", "cpu", "worker", "workers", "process", "seed", "since", "size", "shape", "total", "be", "are", "than", "attempt", "retry", "try", "between", "within", "under", "until", "exit", "code", "signal", "file", "files", "be", "not", "no", "has", "have", "this", "that", "it", "its"]
+    [
+        "for",
+        "with",
+        "of",
+        "in",
+        "at",
+        "to",
+        "from",
+        "took",
+        "after",
+        "and",
+        "by",
+        "the",
+        "is",
+        "on",
+        "than",
+        "was",
+        "were",
+        "using",
+        "over",
+        "per",
+        "a",
+        "an",
+        "or",
+        "as",
+        "best",
+        "got",
+        "only",
+        "last",
+        "first",
+        "next",
+        "top",
+        "about",
+        "approx",
+        "every",
+        "found",
+        "loaded",
+        "saved",
+        "took",
+        "used",
+        "line",
+        "version",
+        "column",
+        "page",
+        "chapter",
+        "node",
+        "port",
+        "pid",
+        "job",
+        "id",
+        "gpu",
+        "gpus",
+        "cpu",
+        "worker",
+        "workers",
+        "process",
+        "seed",
+        "since",
+        "size",
+        "shape",
+        "total",
+        "be",
+        "are",
+        "than",
+        "attempt",
+        "retry",
+        "try",
+        "between",
+        "within",
+        "under",
+        "until",
+        "exit",
+        "code",
+        "signal",
+        "file",
+        "files",
+        "be",
+        "not",
+        "no",
+        "has",
+        "have",
+        "this",
+        "that",
+        "it",
+        "its",
+    ]
 )
 _NUMBERED = re.compile(r"\b(?:code|id|pid|port|version|seed)$", re.IGNORECASE)  # names of numbers that only tell things apart
-_NOT_METRICS = frozenset(["loss scaler", "loss weight", "eta", "shape", "size", "seed", "port", "pid", "job_id", "version", "v_num", "world_size", "dtype", "device", "line", "id"])
+_NOT_METRICS = frozenset(
+    [
+        "loss scaler",
+        "loss weight",
+        "eta",
+        "shape",
+        "size",
+        "seed",
+        "port",
+        "pid",
+        "job_id",
+        "version",
+        "v_num",
+        "world_size",
+        "dtype",
+        "device",
+        "line",
+        "id",
+    ]
+)
 
 _TQDM = re.compile(
     r"\d{1,3}%\|[^|]*\|\s*(?P<i>[\d.]+[kMG]?)/[\d.?]+[kMG]?\s*(?:\[[^,\]]*(?:,\s*[\d.?]+\s?\w*/\w+)?)?|\d+it \[[\d:]+(?:,\s*[\d.?]+\s?\w*/\w+)?"
@@ -157,7 +304,14 @@ def _gap(gap: str) -> _Gap:
         name = inside[-1] if len(inside) == 2 and ")" not in inside[-1] else name.replace(")", "").strip()
     if strong and len(name.split()) > 7:
         name = ""
-    if not name or len(name) > 70 or not _KEY.match(name) or _CODE_FILE.search(name) or name.startswith(("http", "/")) or name.count("/") > 5:
+    if (
+        not name
+        or len(name) > 70
+        or not _KEY.match(name)
+        or _CODE_FILE.search(name)
+        or name.startswith(("http", "/"))
+        or name.count("/") > 5
+    ):
         return _Gap("", strong, stem)
     return _Gap(name, strong, stem[:cut])
 
@@ -181,7 +335,7 @@ def _counter(found: Read, name: str, num: Num) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def role(name: str) -> str:
-    """"step", "epoch" or "" for a name."""
+    """ "step", "epoch" or "" for a name."""
     low = name.lower().strip("# ")
     if low in _EPOCHS or (low.split()[-1:] == ["epoch"] and len(low.split()) <= 3 and "per" not in low.split()):
         return "epoch"
@@ -233,10 +387,12 @@ def _known_end(name: str) -> str:
     ends = [" ".join(words[-count:]) for count in range(min(3, len(words)), 0, -1) if words[-count].lower() not in _STOP]
     known = [end for end in ends if _known(end)]
     # Of several the one that we know by heart ("loss scale"), not one that only looks like a loss ("reducing loss scale").
-    return next((end for end in known if " " in end and vocabulary.lookup(end).metric != "_".join(vocabulary.tokens(end))), next(iter(known), ""))
+    return next(
+        (end for end in known if " " in end and vocabulary.lookup(end).metric != "_".join(vocabulary.tokens(end))), next(iter(known), "")
+    )
 
 
-_LINKS = frozenset("to is of was at now reached by".split())
+_LINKS = frozenset(["to", "is", "of", "was", "at", "now", "reached", "by"])
 
 
 @functools.lru_cache(maxsize=8192)

@@ -133,7 +133,7 @@ class Plans:
         if found is None:
             return None
         plan = Plan(line, found, None, [match.start() for match in _RUN.finditer(line.line)])
-        if found.metrics or found.heads or found.boxed and found.group is None:
+        if found.metrics or found.heads or (found.boxed and found.group is None):
             plan.told = self._told(plan, found)
         plan.naming = self._naming(plan, found)
         return plan
@@ -174,7 +174,9 @@ class Plans:
             rank = Column("plain", bisect_left(plan.runs, line.rank[0]))
         return Told(
             family=found.family,
-            metrics=[(m.name, m.split, says_split(m.name), columns.column(line.bare, m.num, self._first(plan, m.num))) for m in found.metrics],
+            metrics=[
+                (m.name, m.split, says_split(m.name), columns.column(line.bare, m.num, self._first(plan, m.num))) for m in found.metrics
+            ],
             step=self._column(plan, found.step),
             epoch=self._column(plan, found.epoch),
             rank=rank,

@@ -18,7 +18,23 @@ _NUMBERS = (
     r"|(?i:(?:\b|_)(?:epoch|loss|step|iter|acc|train|valid|test|eval|dev\b|score|lr\b|reward|error|perplex|ppl|norm|rate))"
     rf"|{CODE}"
 )
-_HINT_WORDS = ("Traceback", 'File "', "Error", "Exception", "Check failed", "***", "terminate called", "] F", ": F ", "Assertion ", ".lua:", "WON'T", "Logging", "WARN", "SIG")
+_HINT_WORDS = (
+    "Traceback",
+    'File "',
+    "Error",
+    "Exception",
+    "Check failed",
+    "***",
+    "terminate called",
+    "] F",
+    ": F ",
+    "Assertion ",
+    ".lua:",
+    "WON'T",
+    "Logging",
+    "WARN",
+    "SIG",
+)
 _GLASS = re.compile(r"F\d")
 _DIGITS = re.compile(r"[0-9]")
 

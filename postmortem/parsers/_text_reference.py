@@ -12,8 +12,8 @@ from postmortem.frame import NO_STEP, NO_TIME
 from postmortem.model import Split
 from postmortem.parsers import _text_numbers as numbers
 from postmortem.parsers._text_context import CODE_REACH, HEAD_REACH, OWN_REACH, row_metrics, sectioned
-from postmortem.parsers._text_line import Columns, Metric, Said, said
 from postmortem.parsers._text_glue import unglued
+from postmortem.parsers._text_line import Columns, Metric, Said, said
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_pairs import says_split
 from postmortem.parsers._text_prefix import Opened, micros, opened
@@ -169,7 +169,9 @@ def _rank_value(line: Opened, found: Said) -> int | None:
     return line.rank_value
 
 
-def reference(some: Iterable[tuple[int, str]], labelled: bool = False, taken: Callable[[int, str], bool] = lambda line, text: False) -> Collector:
+def reference(
+    some: Iterable[tuple[int, str]], labelled: bool = False, taken: Callable[[int, str], bool] = lambda line, text: False
+) -> Collector:
     """Read (line number, segment) pairs one by one; those that are `taken` belong to tracebacks."""
     reader = Reference(labelled)
     for line, text in some:

@@ -27,7 +27,9 @@ _LINE = re.compile(
 )
 _PARENT = re.compile(r"^(?P<indent>[\s|>]*)['\"]?(?P<key>[A-Za-z_][\w.\-/ ]{0,60}?)['\"]?\s*:\s*$")
 _DICTIONARY = re.compile(r"\{\s*['\"][\w./-]+['\"]\s*:.*\}")
-_PROSE = re.compile(r"^(?:warning|error|note|usage|info|traceback|file|https?|hint|loading|downloading|saving|time|total|epoch|step|iter)\b", re.IGNORECASE)
+_PROSE = re.compile(
+    r"^(?:warning|error|note|usage|info|traceback|file|https?|hint|loading|downloading|saving|time|total|epoch|step|iter)\b", re.IGNORECASE
+)
 
 
 class _Found(NamedTuple):

@@ -15,13 +15,62 @@ NAME = "text"
 ABOUT = "Reads any stdout, stderr or log: numbers with their names, tables, progress bars, tracebacks, and the words of schedulers."
 
 _LOG_NAME = re.compile(
-    r"(?:\.(?:log|out|err|txt|stdout|stderr|md|console|[oe]\d+)(?:\.\d+)?|(?:^|[-_./])(?:log|logs|slurm|nohup|stdout|stderr|console|output|train)[^/]*)$", re.I
+    r"(?:\.(?:log|out|err|txt|stdout|stderr|md|console|[oe]\d+)(?:\.\d+)?|(?:^|[-_./])(?:log|logs|slurm|nohup|stdout|stderr|console|output|train)[^/]*)$",
+    re.I,
 )
 _SOURCE = frozenset(
-    ".py .sh .bash .ipynb .c .cc .cpp .cu .cuh .h .hpp .js .ts .html .htm .css .rs .go .java .lua .r .jl .m .tex .yaml .yml .json .jsonl .ndjson .toml .cfg"
-    " .ini .csv .tsv .xml .svg .proto .prototxt .patch .diff .lock .env .gitignore .sql .sbatch .slurm".split()
+    [
+        ".py",
+        ".sh",
+        ".bash",
+        ".ipynb",
+        ".c",
+        ".cc",
+        ".cpp",
+        ".cu",
+        ".cuh",
+        ".h",
+        ".hpp",
+        ".js",
+        ".ts",
+        ".html",
+        ".htm",
+        ".css",
+        ".rs",
+        ".go",
+        ".java",
+        ".lua",
+        ".r",
+        ".jl",
+        ".m",
+        ".tex",
+        ".yaml",
+        ".yml",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".toml",
+        ".cfg",
+        ".ini",
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".svg",
+        ".proto",
+        ".prototxt",
+        ".patch",
+        ".diff",
+        ".lock",
+        ".env",
+        ".gitignore",
+        ".sql",
+        ".sbatch",
+        ".slurm",
+    ]
 )
-_NO_LOG = re.compile(r"(?:^|/)(?:readme|license|licence|changelog|requirements|constraints|conda-environment|code_of_conduct|model_card)[^/]*$", re.I)
+_NO_LOG = re.compile(
+    r"(?:^|/)(?:readme|license|licence|changelog|requirements|constraints|conda-environment|code_of_conduct|model_card)[^/]*$", re.I
+)
 _PACKAGE = re.compile(r"^(?:[\w.\[\]-]+(?:==|>=| @ )\S+|-e git\S+|[\w.-]+ +[\d.]+\S*)$")
 
 
@@ -37,7 +86,11 @@ def claims(source: SourceFile) -> float:
 
 def _package_list(text: str) -> bool:
     lines = [line for line in text.splitlines()[:200] if line.strip()]
-    return len(lines) >= 5 and sum(bool(_PACKAGE.match(line)) for line in lines) >= 0.8 * len(lines) and not any("loss" in line for line in lines)
+    return (
+        len(lines) >= 5
+        and sum(bool(_PACKAGE.match(line)) for line in lines) >= 0.8 * len(lines)
+        and not any("loss" in line for line in lines)
+    )
 
 
 def read(source: SourceFile, request: Request) -> Reading:

@@ -31,6 +31,7 @@ says = "|".join((
     r"\[Errno 122\]",
     r"not enough space on the disk|\[WinError 112\]",
     r"PytorchStreamWriter failed writing file",
+    r"basic_ios::clear: iostream error",
     r"inline_container\.cc:\d+\] ?\.? ?unexpected pos \d+ vs \d+",
     r"RuntimeError: File \S+ cannot be opened\.",
     r"database or disk is full",
@@ -42,7 +43,7 @@ says = "|".join((
 ))  # fmt: skip
 
 GUESSED = re.compile(
-    r"cannot be opened\.|unexpected pos|PytorchStreamWriter"
+    r"cannot be opened\.|unexpected pos|PytorchStreamWriter|iostream error"
 )  # the writer gave up; nearly always the disk, but it does not say so
 PLAIN = re.compile(r"No space left|Errno 28|[Qq]uota|disk is full", re.I)
 

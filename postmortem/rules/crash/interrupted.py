@@ -30,9 +30,9 @@ fix = (
 prevention = ("Save on SIGTERM and SIGINT, and write one last line that says why the run ended.",)
 says = "|".join((
     r"(?<!except )\bKeyboardInterrupt(?::|\s*$)",
-    r"^(?:SIGTERM|SIGINT|SIGHUP): ",
+    r"^SIGTERM: |^SIGINT: |^SIGHUP: ",
     r"Detected KeyboardInterrupt, attempting graceful shutdown",
-    r"\b(?:SIGTERM|SIGINT|SIGHUP) \(@",
+    r"\bSIGTERM \(@|\bSIGINT \(@|\bSIGHUP \(@",
     r"Signal (?:15|2|1) \(SIG(?:TERM|INT|HUP)\) received by PID",
     r"SignalException: Process \d+ got signal: (?:15|2|1)\b",
     r"SIGTERMException\b",

@@ -10,6 +10,7 @@ This is not it: tracebacks that are only logged as warnings, exceptions that the
 (ChildFailedError).
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
@@ -25,54 +26,56 @@ fix = (
     "If it came from a library after an update: install the versions the code was written for, and pin them.",
 )
 prevention = ("Before a long run do a rehearsal: two steps, one evaluation, one saving, one resuming, with the real configuration.",)
+# Names of exceptions that only pass on the death of another process; told where nothing else is.
+ECHOES = "ChildFailedError|CalledProcessError|RayTaskError|ActorDiedError|ActorUnavailableError|WorkerCrashedError"
 says = "|".join((
-    r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Expired|Timeout)\b(?:\(\w[\w. ]*\))?(?::|\s*$)",
-    r"^(?:[A-Za-z_]\w*\.)*(?:StopIteration|StopAsyncIteration|GeneratorExit|BdbQuit|RecursionError|ScannerError)\b",
-    r"^traceback without its last line",
+    rf"^(?!(?:\w+\.)*(?:{ECHOES})\b)"
+    r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Expired|Timeout)\b(?:\(\w[\w. ]*\))?(?::|\s*$)",
+    r"^(?:[A-Za-z_]\w*\.)*(?:StopIteration|StopAsyncIteration|BdbQuit)\b",
     r"^Lua error: |\S+\.lua:\d+: .{0,120}(?:attempt to|bad argument|invalid arguments)",
 ))  # fmt: skip
 
 # What often stands behind a kind of exception; the first that matches is told.
-HINTS = (
-    (re.compile(r"ChildFailedError"), "A worker of the launcher failed; its own error stands further up or in another rank's log."),
-    (re.compile(r"unexpected keyword argument|positional arguments? but|missing \d+ required"), "A function was called with arguments it "
-                                                                                                "does not take: caller and callee are of "
-                                                                                                "different versions."),
-    (re.compile(r"^(?:\w+\.)*(?:NameError|UnboundLocalError)"), "A name was used that was never set on this path of the code."),
-    (re.compile(r"'NoneType' object"), "Something is None where a value was expected: a function without a return, a lookup that found "
-                                       "nothing, a setting left out."),
-    (re.compile(r"^(?:\w+\.)*AttributeError: module '"), "A name is gone from a library: its version is newer (or older) than the code "
-                                                         "expects."),
-    (re.compile(r"^(?:\w+\.)*AttributeError"), "An attribute was used that the object does not have: another version, or another type "
-                                               "than expected."),
-    (re.compile(r"^(?:\w+\.)*KeyError"), "A key is not there: a field that the data or the configuration does not have."),
-    (re.compile(r"^(?:\w+\.)*IndexError"), "An index is beyond the end: an empty list, or a count that is off by one."),
-    (re.compile(r"^(?:\w+\.)*ZeroDivisionError"), "A count was zero: an empty loader, or an epoch shorter than a logging interval."),
-    (re.compile(r"UnicodeDecodeError"), "A binary file (a pickle, an archive) was opened as text."),
-    (re.compile(r"^(?:\w+\.)*RecursionError"), "A function called itself without end."),
-    (re.compile(r"CU(?:DNN|BLAS)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"), "A CUDA library failed: most often memory "
-                                                                                               "was short, else an earlier kernel had "
-                                                                                               "failed or versions do not fit."),
-)  # fmt: skip
-QUIET = {"Empty", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "ChildFailedError"}  # said when something else ended the run
+HINTS = {
+    r"ChildFailedError|RayTaskError|Actor\w+Error|WorkerCrashedError": "Another process of the run failed; its own error stands further "
+    "up, or in another rank's log.",
+    r"unexpected keyword argument|positional arguments? but|missing \d+ required": "A function was called with arguments it does not take: "
+    "caller and callee are of different versions.",
+    r"^(?:\w+\.)*(?:NameError|UnboundLocalError)": "A name was used that was never set on this path of the code.",
+    r"'NoneType' object": "Something is None where a value was expected: a function without a return, a lookup that found nothing, a "
+    "setting left out.",
+    r"^(?:\w+\.)*AttributeError: module '": "A name is gone from a library: its version is newer (or older) than the code expects.",
+    r"^(?:\w+\.)*AttributeError": "An attribute was used that the object does not have: another version, or another type than expected.",
+    r"^(?:\w+\.)*KeyError": "A key is not there: a field that the data or the configuration does not have.",
+    r"^(?:\w+\.)*IndexError": "An index is beyond the end: an empty list, or a count that is off by one.",
+    r"^(?:\w+\.)*ZeroDivisionError": "A count was zero: an empty loader, or an epoch shorter than a logging interval.",
+    r"UnicodeDecodeError": "A binary file (a pickle, an archive) was opened as text.",
+    r"^(?:\w+\.)*RecursionError": "A function called itself without end.",
+    r"CU(?:DNN|BLAS)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)": "A CUDA library failed: most often memory was short, "
+    "else an earlier kernel had failed or versions do not fit.",
+}
+SILENT = {"SystemExit", "KeyboardInterrupt", "GeneratorExit"}  # no faults
 
 
-def examine(event: Event) -> Hit | None:
-    said = next((words for pattern, words in HINTS if pattern.search(event.text)), "")
+def examine(event: Event) -> Hit:
+    said = next((words for pattern, words in HINTS.items() if re.search(pattern, event.text)), "")
     frame = str(event.data.get("frame") or "")
     evidence = [quote(event, primary=True)]
     if frame:
         evidence.append(quote(event, text=f"raised at {frame}"))
-    return Hit(evidence, Onset(time=event.time), "medium" if "ChildFailedError" in event.text else "high", cause=said)
+    return Hit(evidence, Onset(time=event.time), cause=said)
 
 
 def check(case: Case) -> Iterator[Hit]:
-    """Exceptions whose name does not end like one, and which no other rule reads."""
-    for event in case.kind("exception"):
-        name = str(event.data.get("type", "")).rsplit(".", 1)[-1]
-        if event.fate == "fatal" and name not in QUIET and not claim([event]):
-            yield Hit([quote(event, primary=True)], Onset(time=event.time), "medium")
-            return
+    """Echoes, and exceptions that no rule reads by their name, where nothing else tells of the end."""
+    fatal = [event for event in case.kind("exception", "log", "hardware") if event.fate == "fatal"]
+    unread = [event for event in fatal if event.kind == "exception" and _name(event) not in SILENT and not claim([event])]
+    if unread and not any(claim([event]) for event in fatal if event not in unread):
+        yield dataclasses.replace(examine(unread[0]), confidence="medium")
+
+
+def _name(event: Event) -> str:
+    return str(event.data.get("type", "")).rsplit(".", 1)[-1]
 
 
 fires_on = [
@@ -84,9 +87,15 @@ fires_on = [
         "main chunk",
         "Torch7",
     ),
+    raised("torch.distributed.elastic.multiprocessing.errors.ChildFailedError: train.py FAILED", "an echo and nothing else", code="run()"),
     raised("mypkg.errors.StateFailure: the sampler has no state", "an exception of one's own"),
 ]
 quiet_on = [
+    last_words(
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\nTraceback (most recent call last):\n"
+        '  File "go.py", line 9, in main\n    run()\ntorch.distributed.elastic.multiprocessing.errors.ChildFailedError: train.py FAILED',
+        "the launcher's echo",
+    ),
     last_words("error rate 0.12, exception list: none, failure_policy=ignore", "words in a log line"),
     last_words("validation Error: 0.1932", "a metric called error"),
     raised("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB.", "a known fault with a rule of its own"),

@@ -13,12 +13,14 @@ TRAIN = ("train", None)  # a loss that names no split is the training loss
 EVALUATION = ("val", "test")
 REWARDS = ("reward", "win_rate")  # reinforcement learning: its losses measure a moving target and may rise while all is well
 BOUNDED = ("accuracy", "accuracy_top5", "f1", "auc", "map", "precision", "recall", "win_rate")  # scores between 0 and 1 (or 100 %)
+SHORT_NAMES = ("v_loss", "vl_loss", "v-loss")  # a validation loss, where it stands beside a `loss`
 FALLING = ("converging", "still-improving", "noisy-falling", "staircase", "warm-up", "hockey-stick", "plateau")
 
 
 def train_losses(case: Case) -> list[Curve]:
     """The main training losses, the longest first: called `loss` where the run has one, else its component losses."""
-    return _main([c for c in case.curves if _is_loss(c) and c.split in TRAIN])
+    beside = _beside(case)
+    return _main([c for c in case.curves if _is_loss(c) and c.split in TRAIN and not any(c is other for other in beside)])
 
 
 def val_losses(case: Case) -> list[Curve]:
@@ -27,7 +29,7 @@ def val_losses(case: Case) -> list[Curve]:
         found = [c for c in case.curves if _is_loss(c) and c.split == split]
         if found:
             return _main(found)
-    return []
+    return sorted(_beside(case), key=_order)
 
 
 def scores(case: Case, *splits: str | None) -> list[Curve]:
@@ -37,8 +39,8 @@ def scores(case: Case, *splits: str | None) -> list[Curve]:
 
 
 def rewarded(case: Case) -> bool:
-    """Whether the run earns rewards: then a rising loss proves nothing."""
-    return any(c.metric in REWARDS and len(c) > 1 for c in case.curves)
+    """Whether the run earns rewards: then a rising loss proves nothing. A bare `score` of a validation set is no reward."""
+    return any(c.metric in REWARDS and len(c) > 1 and not (c.split in EVALUATION and c.raw_name.lower() == "score") for c in case.curves)
 
 
 def too_short(rule: str, curves: Sequence[Curve], least: float, what: str) -> Iterator[Unchecked]:
@@ -95,6 +97,18 @@ def level_at(curve: Curve, share: float) -> float:
     half = max(1, len(known) // 40)
     at = round(share * (len(known) - 1))
     return float(np.median(known[max(0, at - half) : at + half + 1]))
+
+
+def _beside(case: Case) -> list[Curve]:
+    """Validation losses that only say so by a short prefix: `v_loss` beside a `loss` of the same file, as long as that one.
+
+    In reinforcement learning v_loss is the loss of the value function, so there it counts for nothing.
+    """
+    if rewarded(case):
+        return []
+    plain = {(c.file, len(c)) for c in case.curves if _is_loss(c) and c.split in TRAIN and c.raw_name.lower() == "loss"}
+    short = [c for c in case.curves if c.split is None and c.kind == "loss" and c.raw_name.lower() in SHORT_NAMES]
+    return [c for c in short if c.direction == "down" and (c.file, len(c)) in plain]
 
 
 def _is_loss(curve: Curve) -> bool:

@@ -1,0 +1,484 @@
+"""How much the examples of the rules notice: every rule is damaged in many small ways, and its examples must say so.
+
+    python tests/mutate_rules.py [RULE or FAMILY ...] [--survivors] [--markdown]
+
+A mutant is one rule with one change: a threshold loosened or tightened, a guard of its `says` dropped, an alternative removed, an entry of
+`yields_to` or `explains` dropped, a condition of its code dropped or turned round. It is noticed when an assertion that tests/test_rules.py
+makes on the rule's own examples (fires_on, quiet_on, one reader an exception) fails for it and holds for the rule itself.
+Mutants that only change the words of a finding (cause, title, evidence), never whether it is given, are counted apart.
+Not collected by pytest: the whole check takes a minute or two.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import dataclasses
+import functools
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from postmortem import attempts, curves, frame, inventory, parsers
+from postmortem.diagnosis import rank
+from postmortem.errors import NothingToAnalyse
+from postmortem.examine import _run
+from postmortem.model import SEVERITIES, Event, Finding, Unchecked
+from postmortem.parsers.base import Request
+from postmortem.rules import base
+from postmortem.rules.base import Case, Rule, catalogue
+from postmortem.rules.examples import Example
+
+SECONDS = 5.0  # a mutant that runs longer is noticed: the tests would hang
+EXAMPLES = ("fires_on", "quiet_on")
+
+
+# ---------------------------------------------------------------------- examples, read once
+
+
+@dataclass
+class Read:
+    """An example as the rules see it. extra: log lines that no rule asks for, at which a mutant's `says` may look all the same."""
+
+    example: Example
+    fires: bool
+    files: dict[str, int]  # name -> number of lines
+    case: Case
+    extra: frozenset[int]  # indexes into case.events
+    roots: tuple[str, ...] = ()  # the root causes of the whole examination, first first
+
+
+def read(example: Example, fires: bool) -> Read | None:
+    """An example read as `examine` reads it, with every line of text kept; None where it holds nothing to read."""
+    content = example.files
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in content.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        asked = {(e.file, e.line, e.kind) for r in _readings(folder, base.wanted()) for e in r.events}
+        readings = _readings(folder, re.compile(base.wanted().pattern + r"|\S"))
+        if not any(reading.rows or reading.events or reading.settings for reading in readings):
+            return None
+        tries = attempts.split(readings)
+        found = frame.curves(frame.assemble(readings), tries.last)
+        curves.describe_all(found)
+        run = _run(folder, readings, tries)
+    case = Case(
+        run=run,
+        ending=tries.ending,
+        curves=tuple(c for c in found if c.last_attempt),
+        history=tuple(c for c in found if not c.last_attempt),
+        events=tuple(tries.events),
+        settings=tuple(s for r in readings for s in r.settings),
+    )
+    extra = frozenset(i for i, e in enumerate(case.events) if (e.file, e.line, e.kind) not in asked)
+    plain = dataclasses.replace(case, events=tuple(e for i, e in enumerate(case.events) if i not in extra))
+    families = {rule.id: rule.family for rule in catalogue().values()}
+    roots = tuple(cause.finding.rule for cause in rank(base.run(plain)[0], families, tries.ending, run.last_step).causes)
+    return Read(example, fires, {name: text.count("\n") + 1 for name, text in content.items()}, case, extra, roots)
+
+
+def _readings(folder: str, wanted: re.Pattern[str]) -> list[Any]:
+    try:
+        return sorted(parsers.read(inventory.take(Path(folder)).sources, Request(wanted)), key=lambda reading: reading.file)
+    except NothingToAnalyse:
+        return []
+
+
+@functools.cache
+def readers(text: str) -> frozenset[str]:
+    """The rules whose `says` matches a text."""
+    return frozenset(rule.id for rule in catalogue().values() if rule.says and rule.says.search(text))
+
+
+@functools.cache
+def exceptions() -> tuple[tuple[str, str], ...]:
+    """(rule, text) of every exception that stands in an example, as test_an_exception_is_read_by_one_rule finds them."""
+    return tuple(
+        (rule.id, text.split("\n    ", 1)[-1].split("\n", 1)[-1].strip())
+        for rule in catalogue().values()
+        for example in rule.fires_on
+        for text in example.files.values()
+        if "Traceback (most recent call last)" in text
+    )
+
+
+# ---------------------------------------------------------------------- judging a mutant
+
+
+def findings(rule: Rule, read: Read) -> list[Finding]:
+    """What `base.run` finds for one rule that stands in the catalogue instead of its original."""
+    events, told = [], []
+    original = catalogue()[rule.id]
+    for i, event in enumerate(read.case.events):
+        matching = set(readers(event.text)) - {rule.id}
+        if rule.says and rule.says.search(event.text):
+            matching.add(rule.id)
+        lost = event.kind == "log" and not matching and original.says and original.says.search(event.text)
+        if lost or (i in read.extra and rule.id not in matching):
+            continue
+        events.append(event)
+        if rule.id in matching and not any(other in matching or other == "*" and len(matching) > 1 for other in rule.yields_to):
+            told.append(event)
+    case = dataclasses.replace(read.case, events=tuple(events))
+    if any(not case.has(need) for need in rule.needs):
+        return []
+    hits = list(base._said(rule, told))
+    if rule.check:
+        hits += list(rule.check(case, rule.limits) if rule.limits else rule.check(case))
+    return [base.finding(rule, hit) for hit in hits if not isinstance(hit, Unchecked)]
+
+
+def holds(rule: Rule, read: Read, said: list[Finding]) -> bool:
+    """Whether the assertions of tests/test_rules.py hold on this example."""
+    own = rule.severity if rule.severity == "note" else "warning"
+    loud = [f for f in said if SEVERITIES.index(f.severity) <= SEVERITIES.index(own)]
+    if not read.fires:
+        return not loud
+    places = [piece.origin for f in loud for piece in f.evidence]
+    stands = all(o.file in read.files and (o.line is None or 1 <= o.line <= read.files[o.file]) for o in places)
+    return bool(loud) and stands and all(f.cause and f.fix and f.prevention and f.title for f in loud)
+
+
+@dataclass
+class Verdict:
+    """holds: one truth value an assertion. words: everything the rule said."""
+
+    holds: list[bool]
+    words: str
+    broke: bool = False
+
+
+def judge(rule: Rule, reads: list[Read]) -> Verdict:
+    """All assertions on a rule's own examples, and on every exception of any example."""
+    verdict, words = [], []
+    for one in reads:
+        said = findings(rule, one)
+        verdict.append(holds(rule, one, said))
+        words.append(repr(said))
+    if rule.says:
+        verdict += [_one_reader(rule, text) for _, text in exceptions()]
+    return Verdict(verdict, "".join(words))
+
+
+def _one_reader(rule: Rule, text: str) -> bool:
+    matching = set(readers(text)) - {rule.id}
+    if rule.says and rule.says.search(text):
+        matching.add(rule.id)
+    yields = {name: (rule if name == rule.id else catalogue()[name]).yields_to for name in matching}
+    return sum(not any(other in matching or other == "*" and len(matching) > 1 for other in yields[name]) for name in matching) == 1
+
+
+class TooLong(Exception):
+    """A mutant does not come to an end."""
+
+
+def _late(*_: object) -> None:
+    raise TooLong
+
+
+def tried(make: Callable[[], Rule], reads: list[Read]) -> Verdict | None:
+    """The verdict on a mutant; None where the change makes no rule at all (a pattern that does not compile)."""
+    try:
+        rule = make()
+    except (re.error, SyntaxError):
+        return None
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        return judge(rule, reads)
+    except Exception:  # whatever a mutant raises, a test would fail on it
+        return Verdict([], "", broke=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+# ---------------------------------------------------------------------- mutants
+
+
+@dataclass(frozen=True)
+class Mutant:
+    kind: str
+    what: str
+    make: Callable[[], Rule]
+
+
+def mutants(rule: Rule, reads: list[Read]) -> Iterator[Mutant]:
+    """All mutants of a rule."""
+    tree = _tree(rule)
+    yield from _thresholds(rule, reads)
+    if rule.says:
+        pattern = rule.module.says
+        for what, kind, other in _patterns(pattern):
+            yield Mutant(kind, what, functools.partial(_rebuilt, rule, tree, {"says": other}))
+    for relation in ("yields_to", "explains"):
+        names = getattr(rule, relation)
+        for name in names:
+            rest = tuple(other for other in names if other != name)
+            yield Mutant(relation, f"{relation} without {name}", functools.partial(dataclasses.replace, rule, **{relation: rest}))
+    for what, changed in _conditions(tree):
+        yield Mutant("code", what, functools.partial(_rebuilt, rule, changed, {}))
+
+
+def _thresholds(rule: Rule, reads: list[Read]) -> Iterator[Mutant]:
+    """Each threshold times and over 3 and 10, at 0 and at infinity, named by whether the rule then fires more or less."""
+    if not rule.limits:
+        return
+    for one in dataclasses.fields(rule.limits):
+        value = float(getattr(rule.limits, one.name))
+        change = lambda to, name=one.name: dataclasses.replace(rule, limits=dataclasses.replace(rule.limits, **{name: to}))  # noqa: E731
+        fired = {to: _fired(change(to), reads) for to in (0.0, float("inf"))}
+        more = None if fired[0.0] == fired[float("inf")] else max(fired, key=fired.__getitem__)
+        steps = {"x 3": value * 3, "x 10": value * 10, "/ 3": value / 3, "/ 10": value / 10, "= 0": 0.0, "= inf": float("inf")}
+        for step, to in steps.items():
+            way = "?" if more is None else "looser" if (to > value) == (more > value) else "tighter"
+            size = "extreme" if "=" in step else step[-2:].strip()
+            yield Mutant(f"threshold {way} {size}", f"{one.name} {step}", functools.partial(change, to))
+
+
+def _fired(rule: Rule, reads: list[Read]) -> int:
+    count = 0
+    for one in reads:
+        try:
+            count += bool(findings(rule, one))
+        except (ArithmeticError, ValueError, IndexError, TypeError, OverflowError):
+            continue
+    return count
+
+
+GUARD = re.compile(r"\\[bB]|[\^$]|\(\?<?[!=]")
+
+
+def _patterns(pattern: str) -> Iterator[tuple[str, str, str]]:
+    """(what was done, kind of mutant, the pattern) for each alternative removed and each guard dropped."""
+    flags = re.match(r"\(\?[aimsx]+\)", pattern)
+    head = flags[0] if flags else ""
+    parts = _alternatives(pattern[len(head) :])
+    for i, part in enumerate(parts):
+        if len(parts) > 1:
+            yield f"says without {_short(part)}", "says alternative", head + "|".join(parts[:i] + parts[i + 1 :])
+        for begin, end in _guards(part):
+            other = [*parts[:i], part[:begin] + part[end:], *parts[i + 1 :]]
+            yield f"says: {_short(part[begin:end])} dropped from {_short(part)}", "says guard", head + "|".join(other)
+
+
+def _walk(source: str) -> Iterator[tuple[int, str, int]]:
+    """(position, token, depth) of a pattern outside of character classes; a token is a character or an escape."""
+    i, depth = 0, 0
+    while i < len(source):
+        if source[i] == "\\":
+            yield i, source[i : i + 2], depth
+            i += 2
+        elif source[i] == "[":
+            i += 1 + source.startswith("^", i + 1)
+            i += 1  # the first character of a class never closes it
+            while source[i] != "]":
+                i += 2 if source[i] == "\\" else 1
+            i += 1
+        else:
+            depth -= source[i] == ")"
+            yield i, source[i], depth
+            depth += source[i] == "("
+            i += 1
+
+
+def _alternatives(source: str) -> list[str]:
+    cuts = [i for i, token, depth in _walk(source) if token == "|" and depth == 0]
+    return [source[a + 1 : b] for a, b in zip([-1, *cuts], [*cuts, len(source)], strict=True)]
+
+
+def _guards(source: str) -> Iterator[tuple[int, int]]:
+    """Where word boundaries, anchors and look-arounds stand."""
+    tokens = list(_walk(source))
+    for i, token, depth in tokens:
+        if token in (r"\b", r"\B", "^", "$"):
+            yield i, i + len(token)
+        elif token == "(" and re.match(r"\(\?<?[!=]", source[i:]):
+            yield i, next(j for j, other, at in tokens if j > i and other == ")" and at == depth) + 1
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# ---------------------------------------------------------------------- mutants of code
+
+
+@functools.cache
+def _source(path: str) -> ast.Module:
+    """The syntax tree of a rule's file without its examples."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    tree.body = [n for n in tree.body if not (isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") in EXAMPLES)]
+    return tree
+
+
+def _tree(rule: Rule) -> ast.Module:
+    assert rule.module.__file__
+    return _source(rule.module.__file__)
+
+
+def _rebuilt(rule: Rule, tree: ast.Module, values: dict[str, object]) -> Rule:
+    """The rule that a changed syntax tree makes; `values` replace assignments at the top."""
+    body = [
+        ast.copy_location(ast.Assign(n.targets, ast.Constant(values[n.targets[0].id])), n)
+        if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name) and n.targets[0].id in values
+        else n
+        for n in tree.body
+    ]
+    module = ModuleType(rule.module.__name__)  # not entered into sys.modules: the original stays where it is
+    module.__file__ = rule.module.__file__
+    exec(compile(ast.fix_missing_locations(ast.Module(body, [])), f"<mutant of {rule.id}>", "exec"), module.__dict__)
+    return base.load(module, rule.family)
+
+
+def _conditions(tree: ast.Module) -> Iterator[tuple[str, ast.Module]]:
+    """Each condition of the functions that `check` and `examine` reach, dropped or turned round."""
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    reached, waiting = set(), [name for name in ("check", "examine") if name in functions]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += [n.id for n in ast.walk(functions[name]) if isinstance(n, ast.Name) and n.id in functions]
+    for name in sorted(reached, key=lambda n: functions[n].lineno):
+        for number, node in enumerate(ast.walk(functions[name])):
+            for what, change in _changes(node):
+                changed = copy.deepcopy(tree)
+                twin = next(n for n in changed.body if isinstance(n, ast.FunctionDef) and n.name == name)
+                change(list(ast.walk(twin))[number])
+                line = getattr(node, "lineno", functions[name].lineno)
+                yield f"{name}, line {line}: {what}", changed
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], None]]]:
+    """What can be done to a node: a sentence, and a function that does it to a copy of the node."""
+    if isinstance(node, ast.If):
+        leaves = isinstance(node.body[-1], ast.Return | ast.Continue | ast.Break | ast.Raise) and not _gives(node)
+        yield f"`if {_short(ast.unparse(node.test))}` dropped", functools.partial(_fixed, to=not leaves)
+        yield f"`if {_short(ast.unparse(node.test))}` negated", _negated
+    elif isinstance(node, ast.IfExp):
+        yield f"`... if {_short(ast.unparse(node.test))} else ...` negated", _negated
+    elif isinstance(node, ast.comprehension):
+        for i, test in enumerate(node.ifs):
+            yield f"filter `if {_short(ast.unparse(test))}` dropped", functools.partial(_unfiltered, at=i)
+    elif isinstance(node, ast.BoolOp) and (isinstance(node.op, ast.And) or any(map(_truth, node.values))):
+        joint = "and" if isinstance(node.op, ast.And) else "or"
+        for i, value in enumerate(node.values):
+            yield f"`{_short(ast.unparse(value))}` dropped from an `{joint}`", functools.partial(_fewer, at=i)
+
+
+def _gives(node: ast.If) -> bool:
+    """Whether the body of an `if` gives something back: then dropping the condition means doing it always."""
+    last = node.body[-1]
+    given = isinstance(last, ast.Return) and last.value is not None and not (isinstance(last.value, ast.Constant) and not last.value.value)
+    return given or any(isinstance(n, ast.Yield | ast.YieldFrom) for n in ast.walk(node))
+
+
+def _truth(node: ast.expr) -> bool:
+    """Whether an operand of `or` is a condition and no default value (`x or 0`)."""
+    return isinstance(node, ast.Compare) or (isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)) or isinstance(node, ast.BoolOp)
+
+
+def _fixed(node: Any, to: bool) -> None:
+    # the condition is still evaluated: it may name what the body uses
+    node.test = ast.BoolOp(ast.Or() if to else ast.And(), [node.test, ast.Constant(to)])
+
+
+def _negated(node: Any) -> None:
+    node.test = ast.UnaryOp(ast.Not(), node.test)
+
+
+def _unfiltered(node: Any, at: int) -> None:
+    node.ifs[at] = ast.BoolOp(ast.Or(), [node.ifs[at], ast.Constant(True)])
+
+
+def _fewer(node: Any, at: int) -> None:
+    neutral = isinstance(node.op, ast.And)
+    node.values[at] = ast.BoolOp(ast.Or() if neutral else ast.And(), [node.values[at], ast.Constant(neutral)])
+
+
+# ---------------------------------------------------------------------- the account
+
+
+@dataclass
+class Account:
+    made: Counter[str] = field(default_factory=Counter)
+    noticed: Counter[str] = field(default_factory=Counter)
+    broke: Counter[str] = field(default_factory=Counter)
+    words: Counter[str] = field(default_factory=Counter)
+    survivors: list[tuple[str, str]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    alone: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+
+    def line(self, name: str, *kinds: str) -> str:
+        made, noticed, words, broke = (sum(c[k] for k in kinds or c) for c in (self.made, self.noticed, self.words, self.broke))
+        share = 100 * noticed / (made - words) if made > words else 100.0
+        return f"{name:38} {made:5} mutants  {words:4} words only  {noticed:5} noticed ({broke:3} by an error)  {share:5.1f} %"
+
+
+def check(rule: Rule) -> Account:
+    """All mutants of one rule."""
+    account = Account()
+    reads = [one for kind in EXAMPLES for example in getattr(rule, kind) if (one := read(example, kind == "fires_on"))]
+    sound = judge(rule, reads)
+    account.wrong = [one.example.note for one, held in zip(reads, sound.holds, strict=False) if not held]
+    account.alone = [(one.example.note, one.roots) for one in reads if one.fires and one.roots[:1] != (rule.id,)]
+    for mutant in mutants(rule, reads):
+        verdict = tried(mutant.make, reads)
+        if verdict is None:
+            continue
+        account.made[mutant.kind] += 1
+        if verdict.broke or any(a and not b for a, b in zip(sound.holds, verdict.holds, strict=True)):
+            account.noticed[mutant.kind] += 1
+            account.broke[mutant.kind] += verdict.broke
+        elif verdict.words != sound.words and not mutant.kind.startswith(("threshold", "explains")):
+            account.words[mutant.kind] += 1
+        else:
+            account.survivors.append((mutant.kind, mutant.what))
+    return account
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="rules or families; all if none is named")
+    parser.add_argument("--survivors", action="store_true", help="list every mutant that nobody notices")
+    arguments = parser.parse_args()
+    rules = [r for r in catalogue().values() if not arguments.names or r.id in arguments.names or r.family in arguments.names]
+    signal.signal(signal.SIGALRM, _late)
+    begin, families = time.perf_counter(), defaultdict(Account)
+    for rule in rules:
+        account = check(rule)
+        print(account.line(rule.id))
+        for note in account.wrong:
+            print(f"    fails as it is: {note!r}")
+        for note, roots in account.alone:
+            print(f"    not the first cause of its own example {note!r}: {', '.join(roots)}")
+        if arguments.survivors:
+            for kind, what in account.survivors:
+                print(f"    {kind}: {what}")
+        for total in (families[rule.family], families["all"]):
+            for name in ("made", "noticed", "words", "broke"):
+                getattr(total, name).update(getattr(account, name))
+    print()
+    for family, total in families.items():
+        if family != "all":
+            print(total.line(f"family {family}"))
+    whole = families["all"]
+    print()
+    for kind in sorted(whole.made):
+        print(whole.line(kind, kind))
+    print(whole.line("all"))
+    print(f"{time.perf_counter() - begin:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
