@@ -9,6 +9,7 @@ PIP    := -m pip --disable-pip-version-check --quiet
 .PHONY: demo test wheel-test lint docs proving-ground bench clean
 
 demo: .venv/.ready
+	@mkdir -p out
 	$(DEMO)/postmortem examine fixtures/nan-death/run --report out/report.html --journal out/journal.md --fail-on never
 
 .venv/.ready: pyproject.toml

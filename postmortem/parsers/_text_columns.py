@@ -146,7 +146,7 @@ def _slowly(mined: Mined, values: np.ndarray, which: np.ndarray, first: np.ndarr
 
 
 def _digits(mined: Mined, end: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, int]:
-    """(the numbers (uint64) that the `length` digits before `end` spell, the largest length). Of more than 16 digits the value is too large."""
+    """(the numbers (uint64) that the `length` digits before `end` spell, the largest length). More than 16 digits: too large."""
     most = int(length.max()) if len(length) else 0
     if most <= 8:
         return _eight(mined.words[end - 8], length), most

@@ -18,6 +18,7 @@ from postmortem.parsers import _text_numbers as numbers
 from postmortem.parsers import _text_pairs as pairs
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_prefix import Opened
+from postmortem.parsers._text_words import COMPANY
 
 LONGEST = 20_000  # characters of a line that are looked at for numbers
 
@@ -109,6 +110,7 @@ def _dialect(line: Opened) -> Said | None:
     for one in fields:
         if not one.role and (num := numbers.at(text, one.start, one.end)) is not None:
             found.metrics.append(Metric(one.name, num, None if pairs.says_split(one.name) else split))
+    found.family += "|s" if found.step is not None else "|"  # a line with a step and one without are an iteration and an average
     found.heads = pattern.header or (not found.metrics and (found.step is not None or found.epoch is not None))
     if found.heads:
         found.metrics = []
@@ -126,10 +128,13 @@ def _role(found: Said, one: formats.Field, text: str) -> None:
 # ---------------------------------------------------------------------- generic
 
 _DIGITS = re.compile(r"\d|\bnan\b|\binf\b", re.IGNORECASE | re.ASCII)
-# Source code, usage texts and batch scripts that were printed into the log: no numbers of a training. (No look-around: Polars runs it, too.)
+# Source code, usage texts and batch scripts that were printed into the log: no numbers of a training.
+# (No look-around in it: Polars runs it, too.)
 CODE = (
-    r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|from [\w.]+ import |import [\w., *()]+$|return\b|(?:if|elif|while|with|for|try|else|except|finally)\b.*:\s*(?:#.*)?$"
-    r"|@\w+$|assert |raise |print\(|self\.\w+|#(?:include|define|BSUB|SBATCH|PBS|!|\$ )|[\w.\[\]]+ = (?:[A-Za-z_][\w.]*\(|\[|\{|torch|nn\.|os\.)|usage: |[\w]+ *: *(?:int|float|str|bool)\b *="
+    r"^\s*(?:(?:async )?def \w+\(|class \w+[(:]|from [\w.]+ import |import [\w., *()]+$|return\b"
+    r"|(?:if|elif|while|with|for|try|else|except|finally)\b.*:\s*(?:#.*)?$|@\w+$|assert |raise "
+    r"|print\(|self\.\w+|#(?:include|define|BSUB|SBATCH|PBS|!|\$ )"
+    r"|[\w.\[\]]+ = (?:[A-Za-z_][\w.]*\(|\[|\{|torch|nn\.|os\.)|usage: |[\w]+ *: *(?:int|float|str|bool)\b *="
     r"|\[?--?[a-z][\w-]+[ =][A-Z_{\[])|\):\s*$|\)\s*->\s*\w+:|\s--[a-z][\w-]+.*\s--[a-z][\w-]+.*\s--[a-z]"
 )
 _CODE = re.compile(CODE)
@@ -191,45 +196,10 @@ def _boxed(name: str, num: Num) -> Said:
 
 _PUNCTUATION = re.compile(r"[=\-*#>\s\[\]!.:()|<~_]+")
 _FORMS: dict[str, str] = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "validating": "val", "validate": "val", "dev": "val",
-    "eval": "val", "evaluation": "val", "evaluating": "val", "evaluate": "val", "test": "test", "testing": "test",
-}  # fmt: skip
-_COMPANY = frozenset(
-    [
-        "running",
-        "start",
-        "starting",
-        "begin",
-        "beginning",
-        "started",
-        "phase",
-        "set",
-        "results",
-        "result",
-        "on",
-        "the",
-        "step",
-        "loop",
-        "stats",
-        "metrics",
-        "scores",
-        "performance",
-        "summary",
-        "data",
-        "of",
-        "model",
-        "for",
-        "performing",
-        "doing",
-        "now",
-        "during",
-        "report",
-        "mode",
-        "and",
-        "split",
-        "stage",
-    ]
-)
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validating", "validate", "dev", "eval", "evaluation", "evaluating", "evaluate"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 _NAME = re.compile(r"[A-Za-z%#][\w@./()%+: \-]{0,38}$")
 
 
@@ -252,7 +222,7 @@ def _section(message: str) -> str:
         return ""  # "phase: TEST" is a setting
     words = [word.lower() for word in _PUNCTUATION.split(message) if word]
     splits = {_FORMS[word] for word in words if word in _FORMS}
-    if len(splits) != 1 or len(words) > 6 or any(word not in _FORMS and word not in _COMPANY for word in words):
+    if len(splits) != 1 or len(words) > 6 or any(word not in _FORMS and word not in COMPANY for word in words):
         return ""
     split = splits.pop()
     # "Start training" opens the run, it does not label the numbers of one section.

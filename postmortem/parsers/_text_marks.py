@@ -179,7 +179,7 @@ class Marks:
         return np.where((told != missing) & (told == told), told, values)
 
     def sections(self, rows: np.ndarray, told: Told) -> np.ndarray | None:
-        """The section of each row as a key of SPLITS, None: none. Lines with a step of their own that came before any section stay out of it."""
+        """The section of each row as a key of SPLITS, None: none. Lines with a step that came before any section stay out of it."""
         if self._section_at is None and self.state.section == 0:
             return None
         if told.step is None or told.boxed:

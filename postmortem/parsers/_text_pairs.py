@@ -11,177 +11,15 @@ from postmortem import vocabulary
 from postmortem.model import Split
 from postmortem.parsers import _text_numbers as numbers
 from postmortem.parsers._text_numbers import NUMBER, Num
-
-# Counters by how well they say what the optimizer did; the best one of a line is its step.
-_STEPS = {
-    **dict.fromkeys(
-        (
-            "global_step",
-            "global step",
-            "global steps",
-            "optimizer step",
-            "num_updates",
-            "t_env",
-            "total_timesteps",
-            "timesteps_total",
-            "num_timesteps",
-        ),
-        0,
-    ),
-    **dict.fromkeys(("totalenvinteracts", "step_idx", "current step"), 0),
-    **dict.fromkeys(
-        ("step", "steps", "iter", "iters", "iteration", "iterations", "it", "itr", "update", "updates", "train step", "training step"), 1
-    ),
-    **dict.fromkeys(
-        (
-            "timestep",
-            "timesteps",
-            "n_iter",
-            "training_iteration",
-            "training iteration",
-            "train iter",
-            "num_steps",
-            "step_num",
-            "total steps",
-        ),
-        1,
-    ),
-    **dict.fromkeys(("batch", "batches", "minibatch", "batch idx", "batch_idx", "mini-batch"), 2),
-    **dict.fromkeys(("episode", "episodes", "game", "rollout", "generation"), 4),
-}
-_EPOCHS = frozenset(
-    (
-        "epoch",
-        "epochs",
-        "ep",
-        "train epoch",
-        "training epoch",
-        "epoch_num",
-        "eval epoch",
-        "val epoch",
-        "test epoch",
-        "epoch no",
-        "epoch #",
-        "current epoch",
-    )
-)
-_RANKS = frozenset(("rank", "local_rank", "global_rank", "local rank", "global rank", "proc", "process rank"))
-_BAR_RANK = 3  # "45/100" of a bar or in brackets: a counter without a name
-_STOP = frozenset(
-    [
-        "for",
-        "with",
-        "of",
-        "in",
-        "at",
-        "to",
-        "from",
-        "took",
-        "after",
-        "and",
-        "by",
-        "the",
-        "is",
-        "on",
-        "than",
-        "was",
-        "were",
-        "using",
-        "over",
-        "per",
-        "a",
-        "an",
-        "or",
-        "as",
-        "best",
-        "got",
-        "only",
-        "last",
-        "first",
-        "next",
-        "top",
-        "about",
-        "approx",
-        "every",
-        "found",
-        "loaded",
-        "saved",
-        "took",
-        "used",
-        "line",
-        "version",
-        "column",
-        "page",
-        "chapter",
-        "node",
-        "port",
-        "pid",
-        "job",
-        "id",
-        "gpu",
-        "gpus",
-        "cpu",
-        "worker",
-        "workers",
-        "process",
-        "seed",
-        "since",
-        "size",
-        "shape",
-        "total",
-        "be",
-        "are",
-        "than",
-        "attempt",
-        "retry",
-        "try",
-        "between",
-        "within",
-        "under",
-        "until",
-        "exit",
-        "code",
-        "signal",
-        "file",
-        "files",
-        "be",
-        "not",
-        "no",
-        "has",
-        "have",
-        "this",
-        "that",
-        "it",
-        "its",
-    ]
-)
-_NUMBERED = re.compile(r"\b(?:code|id|pid|port|version|seed)$", re.IGNORECASE)  # names of numbers that only tell things apart
-_NOT_METRICS = frozenset(
-    [
-        "loss scaler",
-        "loss weight",
-        "eta",
-        "shape",
-        "size",
-        "seed",
-        "port",
-        "pid",
-        "job_id",
-        "version",
-        "v_num",
-        "world_size",
-        "dtype",
-        "device",
-        "line",
-        "id",
-    ]
-)
+from postmortem.parsers._text_words import BAR_RANK, EPOCHS, LEADLESS, LINKS, NOT_METRICS, NUMBERED, RANKS, STEPS, STOP
 
 _TQDM = re.compile(
-    r"\d{1,3}%\|[^|]*\|\s*(?P<i>[\d.]+[kMG]?)/[\d.?]+[kMG]?\s*(?:\[[^,\]]*(?:,\s*[\d.?]+\s?\w*/\w+)?)?|\d+it \[[\d:]+(?:,\s*[\d.?]+\s?\w*/\w+)?"
+    r"\d{1,3}%\|[^|]*\|\s*(?P<i>[\d.]+[kMG]?)/[\d.?]+[kMG]?\s*(?:\[[^,\]]*(?:,\s*[\d.?]+\s?\w*/\w+)?)?"
+    r"|\d+it \[[\d:]+(?:,\s*[\d.?]+\s?\w*/\w+)?"
 )
 _KERAS = re.compile(
-    r"(?<![\d/])(?P<i>\d+)/(?P<n>\d+|Unknown)\s*(?:\[[=>.\s]*\]|[\u2501\u2578 ]{8,})(?:\s*-?\s*(?:ETA: [\d:hms]+|\d+[mu]?s)(?:\s+[\d.]+[mun]?s/(?:step|epoch|sample))?)?"
+    r"(?<![\d/])(?P<i>\d+)/(?P<n>\d+|Unknown)\s*(?:\[[=>.\s]*\]|[\u2501\u2578 ]{8,})"
+    r"(?:\s*-?\s*(?:ETA: [\d:hms]+|\d+[mu]?s)(?:\s+[\d.]+[mun]?s/(?:step|epoch|sample))?)?"
 )
 _OPENING = re.compile(r"(?:\b(?:tensor|array|Tensor|np\.float(?:32|64))\()?[\s\[({'\"]*$")
 _SPLITTER = re.compile(r"[,;|{}\[\]\t\"'<>]|\s{2,}|\s-+\s|:\s|=\s|\.\s|\)\s+(?=\S)|^\s*\)")
@@ -189,6 +27,7 @@ _STRONG = (":", "=", "||", "->", "=>", "\u2192")
 _NAMED = re.compile(r"\s?[:=]\s*[-+]?[\d.]")
 _CODE_FILE = re.compile(r"\.(?:py|cc?|cpp|cu|h|hpp|go|rs|lua|so|sh|js)$|importlib|^frozen ")
 _KEY = re.compile(r"[^\W\d][\w .@/%#()\-+*^\u0394]*$")
+_LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -229,7 +68,8 @@ def read(text: str, begin: int) -> Read | None:
     weak: list[tuple[int, str, Num, Split | None]] = []
     previous = begin
     for match in NUMBER.finditer(text, begin):
-        gap = _gap(text[previous : match.start()])
+        between = text[previous : match.start()]
+        gap = _gap(between)
         glued = match.start() > previous and text[match.start() - 1] not in " \t[({'\"" and not gap.strong
         if match["word"] and not gap.strong and not _known(gap.name):
             continue  # "number of nan iterations": a word of a name, no number
@@ -246,14 +86,14 @@ def read(text: str, begin: int) -> Read | None:
         if num is None:
             continue
         if not gap.name:
-            if match["total"] and found.step_order > _BAR_RANK and num.form == "plain":
-                found.step, found.step_order = num, _BAR_RANK
+            if match["total"] and found.step_order > BAR_RANK and num.form == "plain" and not _LETTER.search(between):
+                found.step, found.step_order = num, BAR_RANK
             continue
         if match["total"] and (side := _split_words().get(gap.name.lower())):  # "Test: [10/79]"
             found.split = side
             lead.append(gap.name.lower())
-            if found.step_order > _BAR_RANK:
-                found.step, found.step_order = num, _BAR_RANK
+            if found.step_order > BAR_RANK:
+                found.step, found.step_order = num, BAR_RANK
             continue
         if _counter(found, gap.name, num):
             continue
@@ -262,13 +102,10 @@ def read(text: str, begin: int) -> Read | None:
         else:
             weak.append((len(found.pairs) + len(weak), gap.name, num, found.split))
     _take_weak(found, weak)
-    if not found.pairs and found.epoch is None and (found.step is None or found.step_order == _BAR_RANK):
+    if not found.pairs and found.epoch is None and (found.step is None or found.step_order == BAR_RANK):
         return None
-    found.lead = tuple(word for word in lead if word not in _LEADLESS)[:6]
+    found.lead = tuple(word for word in lead if word not in LEADLESS)[:6]
     return found
-
-
-_LEADLESS = frozenset(("epoch", "step", "iter", "iteration", "batch", "info"))
 
 
 def _bars(text: str, begin: int, found: Read) -> str:
@@ -278,7 +115,7 @@ def _bars(text: str, begin: int, found: Read) -> str:
         if match is None:
             continue
         if match["i"] and (num := numbers.at(text, *match.span("i"))):
-            found.step, found.step_order = num, _BAR_RANK
+            found.step, found.step_order = num, BAR_RANK
         text = text[: match.start()] + ";" * (match.end() - match.start()) + text[match.end() :]
         if (second := pattern.search(text, match.end())) is not None:  # a bar behind the bar belongs to another line
             return text[: second.start()]
@@ -319,7 +156,7 @@ def _gap(gap: str) -> _Gap:
 def _counter(found: Read, name: str, num: Num) -> bool:
     """Take a step, an epoch or a rank; False: the name is none of them."""
     low = name.lower().strip("# ")
-    if low in _RANKS:
+    if low in RANKS:
         found.rank = found.rank or num
         return True
     if (kind := role(low)) == "":
@@ -328,7 +165,7 @@ def _counter(found: Read, name: str, num: Num) -> bool:
         return True
     if kind == "epoch":
         found.epoch = found.epoch or num
-    elif (order := _STEPS[_last_counter(low)]) < found.step_order:
+    elif (order := STEPS[_last_counter(low)]) < found.step_order:
         found.step, found.step_order = num, order
     return True
 
@@ -337,23 +174,23 @@ def _counter(found: Read, name: str, num: Num) -> bool:
 def role(name: str) -> str:
     """ "step", "epoch" or "" for a name."""
     low = name.lower().strip("# ")
-    if low in _EPOCHS or (low.split()[-1:] == ["epoch"] and len(low.split()) <= 3 and "per" not in low.split()):
+    if low in EPOCHS or (low.split()[-1:] == ["epoch"] and len(low.split()) <= 3 and "per" not in low.split()):
         return "epoch"
     return "step" if _last_counter(low) else ""
 
 
 def _last_counter(low: str) -> str:
-    if low in _STEPS:
+    if low in STEPS:
         return low
     words = low.split()
     split_words = vocabulary.data()["split"]
-    if len(words) == 2 and words[1] in _STEPS and any(words[0] in known for known in split_words.values()):
+    if len(words) == 2 and words[1] in STEPS and any(words[0] in known for known in split_words.values()):
         return words[1]
     return ""
 
 
 def _add(found: Read, name: str, num: Num) -> None:
-    if name.lower() in _NOT_METRICS or _NUMBERED.search(name):
+    if name.lower() in NOT_METRICS or NUMBERED.search(name):
         return
     split = None if says_split(name) else found.split
     if all(pair.name != name or pair.split != split for pair in found.pairs):
@@ -366,10 +203,10 @@ def _take_weak(found: Read, weak: list[tuple[int, str, Num, Split | None]]) -> N
     counted = bool(found.pairs) or any(short.values())
     for order, name, num, split in weak:
         words = name.split()
-        if not short[name] and counted and len(words) == 1 and words[0].lower() not in _STOP and len(name) > 1:
+        if not short[name] and counted and len(words) == 1 and words[0].lower() not in STOP and len(name) > 1:
             short[name] = name
         taken = short[name]
-        if not taken or taken.lower() in _NOT_METRICS or _NUMBERED.search(taken):
+        if not taken or taken.lower() in NOT_METRICS or NUMBERED.search(taken):
             continue
         pair = Pair(taken, num, None if says_split(taken) else split)
         if all(other.name != taken or other.split != pair.split for other in found.pairs):
@@ -380,19 +217,16 @@ def _take_weak(found: Read, weak: list[tuple[int, str, Num, Split | None]]) -> N
 def _known_end(name: str) -> str:
     """The last words of a name that we know ("new best accuracy of" -> "best accuracy"), "" where there are none."""
     words = name.split()
-    while words and words[-1].lower() in _LINKS:
+    while words and words[-1].lower() in LINKS:
         words.pop()
-    if not words or words[-1].lower() in _STOP:
+    if not words or words[-1].lower() in STOP:
         return ""
-    ends = [" ".join(words[-count:]) for count in range(min(3, len(words)), 0, -1) if words[-count].lower() not in _STOP]
+    ends = [" ".join(words[-count:]) for count in range(min(3, len(words)), 0, -1) if words[-count].lower() not in STOP]
     known = [end for end in ends if _known(end)]
     # Of several the one that we know by heart ("loss scale"), not one that only looks like a loss ("reducing loss scale").
     return next(
         (end for end in known if " " in end and vocabulary.lookup(end).metric != "_".join(vocabulary.tokens(end))), next(iter(known), "")
     )
-
-
-_LINKS = frozenset(["to", "is", "of", "was", "at", "now", "reached", "by"])
 
 
 @functools.lru_cache(maxsize=8192)

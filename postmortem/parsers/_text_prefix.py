@@ -31,7 +31,8 @@ _END = r"[\])]*\s*(?:[-|:,>]+(?=\s|$)\s*|(?=\S)|$)"
 _PIECES = [
     re.compile(rf"[\s\[(]*(?:DLL\s+)?(?P<stamp>{DATE_TIME}){_END}", re.ASCII),
     re.compile(
-        rf"[\s\[(]*(?:{_DAY})?(?:{_MONTH}\s+\d{{1,2}}|\d{{1,2}}\s{_MONTH})[ ,]+(?:\d{{4}}\s+)?{_CLOCK}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}})?{_END}"
+        rf"[\s\[(]*(?:{_DAY})?(?:{_MONTH}\s+\d{{1,2}}|\d{{1,2}}\s{_MONTH})[ ,]+(?:\d{{4}}\s+)?"
+        rf"{_CLOCK}(?:\s+[A-Z]{{3,4}})?(?:\s+\d{{4}})?{_END}"
     ),
     re.compile(rf"[IWEFC]\d{{4,8}}\s+{_CLOCK}\s+\d+\s+[\w./-]+:\d+\]\s?"),  # glog, absl
     re.compile(rf"[\s\[(]*\d{{1,2}}/\d{{1,2}}(?:/\d{{2,4}})?[ ,]+{_CLOCK}(?:\s[AP]M)?{_END}"),

@@ -91,11 +91,12 @@ def _kind(record: dict[str, Any]) -> str:
     names = {plain(str(key)): value for key, value in record.items()}
     response = next((names[name] for name in RESPONSES if name in names and isinstance(names[name], str | list)), None)
     prompt = any(name in names and isinstance(names[name], str | list | dict) for name in PROMPTS)
+    has_time = any(axis_of(str(key))[0] == "time" for key in record)
+    if has_time and any(name in names for name in STATUS) and (prompt or any(name in names for name in REQUEST)):
+        return "request"
     if response is not None and (prompt or (isinstance(response, str) and _has_score(record))):
         return "sample"
-    has_time = any(axis_of(str(key))[0] == "time" for key in record)
-    has_status = any(name in names for name in STATUS) and any(name in names for name in REQUEST)
-    return "request" if has_status and has_time else ""
+    return ""
 
 
 def _has_score(record: dict[str, Any]) -> bool:

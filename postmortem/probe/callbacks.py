@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from .measure import bare
+from .measure import bare, tensors_of
 from .watch import Probe
+
+
+def _loss(outputs: Any) -> Any:
+    """The loss in what a Lightning step returned, None where it is not told."""
+    return outputs.get("loss") if isinstance(outputs, dict) else outputs if hasattr(outputs, "detach") else None
 
 
 def _lightning() -> type:
     try:
         from lightning.pytorch.callbacks import Callback
-    except ImportError:
-        from pytorch_lightning.callbacks import Callback  # the older name of the same package
+    except ImportError:  # the older name of the same package
+        from pytorch_lightning.callbacks import Callback  # type: ignore[assignment]
 
     class LightningProbe(Callback):
         """`Trainer(callbacks=[LightningProbe(every=50)])`. Arguments are those of Probe without model and optimizer."""
@@ -25,9 +30,16 @@ def _lightning() -> type:
             options = {"rank": trainer.global_rank, "start": trainer.global_step, **self.options}
             self._told = trainer.global_step
             self.probe = Probe(pl_module, list(trainer.optimizers), **options)
+            self.probe.told = True  # the trainer calls training_step, which may never call the module as a whole
             self.probe.__enter__()
-            # The trainer calls training_step, not forward: the module's hooks would not see it.
-            _watch_step(self.probe, pl_module)
+
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if self.probe is not None:
+                self.probe.forward_begins(next((len(t) for t in tensors_of(batch) if t.ndim), 0))
+
+        def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
+            if self.probe is not None:
+                self.probe.forward_ends()
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
             if self.probe is not None:
@@ -53,3 +65,85 @@ def _lightning() -> type:
                 self.probe.close("signal:SIGINT" if isinstance(exception, KeyboardInterrupt) else f"exception:{type(exception).__name__}")
 
     return LightningProbe
+
+
+def _hugging_face() -> type:
+    from transformers import TrainerCallback
+
+    class HuggingFaceProbe(TrainerCallback):
+        """`Trainer(..., callbacks=[HuggingFaceProbe(every=50)])`. Arguments are those of Probe without model and optimizer.
+
+        The trainer logs its losses itself; the probe adds what it does not tell.
+        """
+
+        def __init__(self, **options: Any) -> None:
+            self.options = options
+            self.probe: Probe | None = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any) -> None:
+            self.probe = Probe(model, optimizer, **{"rank": args.process_index, "start": state.global_step, **self.options})
+            self.probe.__enter__()
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if self.probe is not None:
+                self.probe.validation()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if self.probe is not None:
+                self.probe.step()
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if self.probe is not None:
+                self.probe.close("finished")
+
+    return HuggingFaceProbe
+
+
+def _keras() -> type:
+    import keras
+
+    class KerasProbe(keras.callbacks.Callback):
+        """`model.fit(..., callbacks=[KerasProbe(every=50)])` with the torch backend. Keras' own optimizer steps; its rate is told."""
+
+        def __init__(self, **options: Any) -> None:
+            super().__init__()
+            self.options = options
+            self.probe: Probe | None = None
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            if keras.backend.backend() != "torch":
+                print("[PROBE] turned itself off (Keras does not run on torch)", flush=True)
+                return
+            self.probe = Probe(self.model, None, **self.options)
+            self.probe.told = True
+            self.probe.rates = lambda: [float(self.model.optimizer.learning_rate)]
+            self.probe.__enter__()
+
+        def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+            if self.probe is not None:
+                self.probe.forward_begins()
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+            if self.probe is not None:
+                self.probe.step((logs or {}).get("loss"))
+
+        def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+            if self.probe is not None:
+                self.probe.validation()
+
+        def on_train_end(self, logs: Any = None) -> None:
+            if self.probe is not None:
+                self.probe.close("finished")
+
+    return KerasProbe
+
+
+_MAKERS = {"LightningProbe": _lightning, "HuggingFaceProbe": _hugging_face, "KerasProbe": _keras}
+
+
+def __getattr__(name: str) -> Any:
+    """Make the class of one framework, once, when it is first asked for."""
+    if name in _MAKERS:
+        globals()[name] = _MAKERS[name]()
+        return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -76,22 +77,28 @@ def tensors_of(output: Any) -> Iterator[Tensor]:
         yield from (t for item in vars(output).values() if isinstance(item, Tensor) for t in (item,))
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards each module is in the mode it was in (some are frozen on purpose)."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 def checksum(model: nn.Module, batch: Any) -> float:
     """A weighted sum of the predictions on a fixed batch (tensor, tuple of arguments or mapping of them), in evaluation mode.
 
     The modes of all modules and the random state are put back. The weights make it move also where the plain sum cannot (softmax).
     """
-    modes = {module: module.training for module in model.modules()}
     devices = sorted({p.device.index or 0 for p in model.parameters() if p.is_cuda})
-    model.eval()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(0)
-            out = model(*batch) if isinstance(batch, tuple | list) else model(**batch) if isinstance(batch, Mapping) else model(batch)
-            rows = [flat(t).cpu().double() for t in tensors_of(out) if t.is_floating_point() or t.is_complex()]
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(0)
+        out = model(*batch) if isinstance(batch, tuple | list) else model(**batch) if isinstance(batch, Mapping) else model(batch)
+        rows = [flat(t).cpu().double() for t in tensors_of(out) if t.is_floating_point() or t.is_complex()]
     return float(sum((row * torch.cos(torch.arange(len(row), dtype=torch.float64))).sum() for row in rows))
 
 

@@ -34,6 +34,9 @@ class Parameters:
     ) -> None:
         self.model, self.optimizers, self._groups, self._exact, self._each = model, optimizers, groups, exact, each
         self.gradients: dict[int, Tensor] = {}
+        self._sizes: Tensor | None = None
+        self._before: list[Tensor] = []
+        self._previous: list[Tensor] = []
         self._watch(self._trainable())
 
     def any(self) -> bool:
@@ -120,7 +123,7 @@ class Parameters:
         held = [[place[id(p)] for p in group["params"] if id(p) in place] for o in self.optimizers for group in o.param_groups]
         self.owned = held or [list(range(len(params)))]
         self._before = self._previous = self._sampled()
-        self._sizes: Tensor | None = None
+        self._sizes = None
 
     def _sampled(self) -> list[Tensor]:
         """Copies of what is remembered of each parameter."""

@@ -1,12 +1,15 @@
-"""Debug recipes: overfit one batch, follow a gradient, watch a branch, compare with doing nothing. Each prints the lines that the analyzer reads."""
+"""Debug recipes: overfit one batch, follow a gradient, watch a branch, compare with doing nothing. Each prints lines to be read later."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .measure import evaluating, tensors_of
 
 OVERFIT_STEPS = 100  # the reality check: a sound model learns one batch by heart in a hundred steps ...
 OVERFIT_LOSS = 0.1  # ... down to a loss below this
@@ -54,7 +57,7 @@ def gradient_path(output: Tensor, parameter: Tensor, *, names: tuple[str, str] =
     return norm
 
 
-class probe_branch:  # noqa: N801 - used like a function: `with probe_branch(model.head, "head") as branch: ...`
+class probe_branch:  # written like a function, for it is used like one: `with probe_branch(model.head, "head") as branch: ...`
     """Watch what one branch adds: its output against its input, while the `with` block runs.
 
     Prints `[BRANCH] residual_contrib_NAME=.. residual_input_NAME=..` at `tell()` and at the end; a contribution of 0 is a dead branch.
@@ -62,8 +65,7 @@ class probe_branch:  # noqa: N801 - used like a function: `with probe_branch(mod
 
     def __init__(self, module: nn.Module, name: str = "branch") -> None:
         self.module, self.name = module, name
-        self._out: list[Tensor] = []
-        self._in: list[Tensor] = []
+        self._sums: dict[str, list[Tensor | int]] = {}  # {"contrib" or "input": [sum on the device, count]}
 
     def __enter__(self) -> probe_branch:
         self._hook = self.module.register_forward_hook(self._seen)
@@ -74,42 +76,39 @@ class probe_branch:  # noqa: N801 - used like a function: `with probe_branch(mod
         self.tell()
 
     def _seen(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
-            self._out.append(output.detach().float().abs().mean())
-            first = next((x for x in inputs if isinstance(x, Tensor) and x.is_floating_point()), None)
+        for what, values in (("contrib", output), ("input", inputs)):
+            first = next((x for x in tensors_of(values) if (x.is_floating_point() or x.is_complex()) and x.numel()), None)
             if first is not None:
-                self._in.append(first.detach().float().abs().mean())
+                total, count = self._sums.get(what, [0, 0])
+                self._sums[what] = [total + first.detach().abs().float().mean(), count + 1]
 
     def tell(self, step: int | None = None) -> float:
         """Mean absolute output since the last call; nan where the branch never ran."""
-        value = float(torch.stack(self._out).mean()) if self._out else float("nan")
-        into = f" residual_input_{self.name}={float(torch.stack(self._in).mean()):.6g}" if self._in else ""
+        means = {what: float(total) / int(count) for what, (total, count) in self._sums.items()}
+        value = means.setdefault("contrib", float("nan"))
         at = f"step={step} " if step is not None else ""
-        print(f"[BRANCH] {at}residual_contrib_{self.name}={value:.6g}{into}", flush=True)
-        self._out, self._in = [], []
+        told = " ".join(f"residual_{what}_{self.name}={means[what]:.6g}" for what in ("contrib", "input") if what in means)
+        print(f"[BRANCH] {at}{told}", flush=True)
+        self._sums.clear()
         return value
 
 
-def identity_baseline(model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], score: Callable[[Tensor, Tensor], Tensor]) -> dict[str, float | bool]:
+def identity_baseline(
+    model: nn.Module, pairs: Iterable[tuple[Tensor, Tensor]], score: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, float | bool]:
     """Mean score (lower is better) of the model and of returning the input, on the same pairs (input, target).
 
     Prints one JSON line with identity_score, model_score, rows and worse_than_identity, and returns it as a dictionary.
     """
-    import json
-
-    training = model.training
-    model.eval()
     ours, theirs, rows = 0.0, 0.0, 0
-    try:
-        with torch.no_grad():
-            for x, y in pairs:
-                ours += float(score(model(x), y)) * len(x)
-                theirs += float(score(x, y)) * len(x)
-                rows += len(x)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        for x, y in pairs:
+            ours += float(score(model(x), y)) * len(x)
+            theirs += float(score(x, y)) * len(x)
+            rows += len(x)
     if not rows:
         raise ValueError("identity_baseline needs at least one pair (input, target)")
-    summary: dict[str, float | bool] = {"rows": rows, "identity_score": theirs / rows, "model_score": ours / rows, "worse_than_identity": ours > theirs}
+    scores = {"identity_score": theirs / rows, "model_score": ours / rows}
+    summary: dict[str, float | bool] = {"rows": rows, **scores, "worse_than_identity": ours > theirs}
     print(json.dumps(summary), flush=True)
     return summary

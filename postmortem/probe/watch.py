@@ -18,6 +18,7 @@ from typing import Any, TextIO
 import torch
 from torch import Tensor, nn
 
+from .clock import Clock
 from .lines import Printer
 from .measure import bare, checksum, flat, in_one_read, l2, memory, number, on_one_device, process_rank, tensors_of
 from .parameters import Parameters
@@ -25,11 +26,6 @@ from .parameters import Parameters
 UNITS_SEEN = 8  # batches over which a unit must stay silent to be called dead; one batch is too few samples
 RECTIFIERS = (nn.ReLU, nn.ReLU6)  # a silent unit behind them gets no gradient; behind GELU or LeakyReLU it does
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)  # their forward pass is a talk among all ranks
-SPANS = (
-    ("timing_forward_ms", "forward", "loss"),
-    ("timing_backward_ms", "loss", "optimizer"),
-    ("timing_optim_step_ms", "optimizer", "stepped"),
-)
 
 
 def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,12 +93,7 @@ class Probe:
         self._old_handler: Any = None
         self._closed, self._pid = False, os.getpid()
         self._skips: Any = 0
-        self._marks: dict[str, tuple[float, Any]] = {}
-        self._spent: dict[str, float] = {}  # seconds since the last print: data, aside (probe, evaluation), the user's timers
-        self._samples = self._told_at = self._batches = 0
-        self._evaluated = False
-        self._since: float | None = None
-        self._last = 0.0
+        self._clock, self.told, self._batches = Clock(), False, 0
         self._seen: dict[tuple[int, int], Tensor] = {}
         self._clear()
 
@@ -124,7 +115,9 @@ class Probe:
     @_guarded
     def _start(self) -> None:
         self._parameters = Parameters(self.model, self.optimizers, self._groups, exact=self._exact, each=self.every == 1)
-        self._hooks = [self.model.register_forward_pre_hook(self._forward_begins), self.model.register_forward_hook(self._forward_ends)]
+        self._clock.cuda = self._parameters.cuda
+        self._hooks = [self.model.register_forward_pre_hook(self._model_called, with_kwargs=True)]
+        self._hooks.append(self.model.register_forward_hook(self._model_answered))
         self._hooks += [m.register_forward_hook(self._rectified) for m in self.model.modules() if isinstance(m, RECTIFIERS)]
         for one in self.optimizers:
             self._hooks += [one.register_step_pre_hook(self._optimizer_begins), one.register_step_post_hook(self._optimizer_ends)]
@@ -180,9 +173,9 @@ class Probe:
     @_guarded
     def step(self, loss: Tensor | float | None = None, losses: Mapping[str, Any] | None = None) -> None:
         """After each optimizer step. losses: {name: raw} or {name: (raw, weight)}. Prints if this step is due."""
+        began = time.perf_counter()
         skipped = self._skipped_now()
         self._skips = self._skips + skipped  # stays on the device
-        now = time.perf_counter()
         if self._due():
             self._report(loss, losses or {}, skipped)
         self.steps += 1
@@ -190,21 +183,35 @@ class Probe:
             self._parameters.before_step()
         self._parameters.gradients.clear()
         self._clear()
-        self._last = time.perf_counter()
-        self._spend("aside", self._last - now)
+        self._clock.stepped(began)
 
     @_guarded
-    def gradients(self) -> None:
+    def forward_begins(self, samples: int = 0) -> None:
+        """For trainers that do not call the model as a whole (`told` is set): before the forward pass of `samples` samples."""
+        self._clock.forward(samples)
+        if self._due():
+            self._clock.mark("forward")
+
+    @_guarded
+    def forward_ends(self) -> None:
+        """Likewise, after it."""
+        self._batches += bool(self._seen)
+        if self._due():
+            self._clock.mark("loss")
+
+    @_guarded
+    def gradients(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Between backward and clipping, where the raw gradient norms are wanted; else they are taken at `optimizer.step()`."""
         if self._due():
-            self._mark("optimizer")
-            self._parameters.capture(None)
-            self._captured = True
+            self._inside = False
+            self._clock.mark("optimizer")
+            self._parameters.capture(optimizer)
+            self._captured |= {id(one) for one in ([optimizer] if optimizer is not None else self.optimizers)} | {0}
 
     @_guarded
     def validation(self, loss: Tensor | float | None = None, *, first_batch: bool = True) -> None:
         """After the first validation batch of each evaluation: its loss, and the checksum of the probe batch's predictions."""
-        self._evaluated = True
+        self._clock.evaluated = True
         if loss is not None:
             self._say("VAL", {"loss(first-batch)" if first_batch else "val_loss": number(loss)})
         if self._batch is not None:
@@ -223,55 +230,36 @@ class Probe:
         try:
             yield
         finally:
-            self._spend(what, time.perf_counter() - start)
+            self._clock.spend(what, time.perf_counter() - start)
 
     # ------------------------------------------------------------------ hooks: a few counters when no print is due
 
     def _due(self) -> bool:
         return (self.steps - self.start) % self.every == 0
 
-    def _spend(self, what: str, seconds: float) -> None:
-        self._spent[what] = self._spent.get(what, 0.0) + seconds
-
-    def _mark(self, what: str) -> None:
-        """Remember when something happened: on the host, and on the device's own clock, which needs no waiting."""
-        event = torch.cuda.Event(enable_timing=True) if self._parameters.cuda else None
-        if event is not None:
-            event.record()
-        self._marks[what] = (time.perf_counter(), event)
-
     def _clear(self) -> None:
         """Forget the step that is over."""
-        self._called = self._captured = False
+        self._called, self._captured = False, set()  # type: tuple[bool, set[int]]
         self._inside = False  # the optimizer calls forward and backward itself (a closure)
         self._overflow: Any = None
-        self._forwards = 0
         self._facts: dict[str, Tensor] = {}
-        self._marks.clear()
 
     @_guarded
-    def _forward_begins(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _model_called(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module is self.model and not _trains(module):
-            self._evaluated = True  # the time since the last step was no waiting for data
-        elif module is self.model:
-            if self._last and not self._forwards:
-                self._spend("aside" if self._evaluated else "data", time.perf_counter() - self._last)
-                self._evaluated = False
-            self._forwards += 1
-            first = next((x for x in inputs if isinstance(x, Tensor) and x.ndim), None)
-            self._samples += first.shape[0] if first is not None else 0
-            if self._due():
-                self._mark("forward")
+            self._clock.evaluated = True  # the time since the last step was no waiting for data
+        elif module is self.model and not self.told:
+            first = next((x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim), None)
+            self.forward_begins(first.shape[0] if first is not None else 0)
 
     @_guarded
-    def _forward_ends(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def _model_answered(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if module is self.model and _trains(module):
-            self._batches += bool(self._seen)
-            if self._due():
-                self._mark("loss")
-                out = next((t for t in tensors_of(output) if t.ndim and t.numel() and (t.is_floating_point() or t.is_complex())), None)
-                if out is not None:
-                    self._facts["logit_min"], self._facts["logit_max"] = torch.aminmax(flat(out))
+            if not self.told:
+                self.forward_ends()
+            out = next((t for t in tensors_of(output) if t.ndim and t.numel() and (t.is_floating_point() or t.is_complex())), None)
+            if self._due() and out is not None:
+                self._facts["logit_min"], self._facts["logit_max"] = torch.aminmax(flat(out))
 
     @_guarded
     def _rectified(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -294,16 +282,16 @@ class Probe:
         if isinstance(overflow, Tensor):
             self._overflow = overflow if self._overflow is None else torch.maximum(self._overflow, overflow)
         self._inside = any(callable(x) for x in (*args[1:], *kwargs.values()))
-        if self._due() and not self._captured and not self._inside:
-            self._mark("optimizer")
+        if self._due() and id(optimizer) not in self._captured and not self._inside:
+            self._clock.mark("optimizer")
             self._parameters.capture(optimizer)
 
     @_guarded
     def _optimizer_ends(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if self._due():
-            if not self._captured and self._inside:  # the backward pass ran inside
+            if id(optimizer) not in self._captured and self._inside:  # the backward pass ran inside
                 self._parameters.capture(optimizer)
-            self._mark("stepped")
+            self._clock.mark("stepped")
 
     def _skipped_now(self) -> Any:
         """Whether this step changed nothing because of its gradients; on the device where it would have to wait to know.
@@ -343,7 +331,7 @@ class Probe:
         if "dead" in read:
             self._say("DEAD", {"dead_neurons": read["dead"][0]})
         self._say("ACT", {name: read[name][0] for name in self._facts})
-        self._say("PERF", self._timings())
+        self._say("PERF", self._clock.told(self.steps, whole=not self._inside))
         self._say("MEM", memory())
 
     def _measured(self) -> dict[str, Tensor]:
@@ -367,26 +355,6 @@ class Probe:
             owned = enumerate(self._parameters.owned)
             self._say("UPDATE", {f"update_ratio/{n}": l2(change, mine) / size for n, mine in owned if (size := l2(sizes, mine))})
         self._say("PARAM", {"param_min": read["low"][0], "param_max": read["high"][0]})
-
-    def _timings(self) -> dict[str, float]:
-        """Milliseconds of the parts of this step; step and data time and throughput are means since the last print, less evaluation."""
-        told = {}
-        for name, begin, end in SPANS:
-            if begin in self._marks and end in self._marks and (self._forwards == 1 or name == "timing_optim_step_ms") and not self._inside:
-                (start, start_event), (stop, stop_event) = self._marks[begin], self._marks[end]
-                timed = start_event is not None and stop_event.query()
-                told[name] = start_event.elapsed_time(stop_event) if timed else 1e3 * (stop - start)
-        now, steps = time.perf_counter(), self.steps + 1 - self._told_at
-        if self._since is not None:
-            whole = now - self._since - self._spent.pop("aside", 0.0)
-            told["data_time_ms"] = 1e3 * self._spent.pop("data", 0.0) / steps
-            told["step_time_ms"] = 1e3 * whole / steps
-            told |= {f"{name}_ms": 1e3 * seconds / steps for name, seconds in self._spent.items()}
-            if self._samples and whole > 0:
-                told["samples_per_sec"] = self._samples / whole
-        self._since, self._told_at, self._samples = now, self.steps + 1, 0
-        self._spent.clear()
-        return told
 
     def _say(self, tag: str, facts: Mapping[str, Any]) -> None:
         self._printer.say(self.steps, tag, facts)

@@ -19,6 +19,7 @@ severity = "error"
 needs = ("samples",)
 fix = ("Roll back to the last version whose window was below the limit, then reproduce one failing request by hand.",)
 prevention = ("Watch the error share over a sliding window of 1,000 requests and alarm above 1 %.",)
+SERVER_ERROR = 500  # HTTP status codes from here on are the server's own failures (RFC 9110, 15.6)
 FAILED_WORDS = ("error", "failed", "fail", "timeout", "exception")
 
 
@@ -53,8 +54,7 @@ def _failed(event: Event) -> bool | None:
     for key, value in event.data.items():
         name = key.lower().rsplit("/", 1)[-1]
         if name in ("status", "status_code", "code"):
-            text = str(value).lower()
-            return int(text) >= 500 if text.isdigit() else text in FAILED_WORDS
+            return value >= SERVER_ERROR if isinstance(value, int | float) else str(value).lower() in FAILED_WORDS
         if name in ("error", "failed", "is_error"):
             return str(value).lower() not in ("", "none", "null", "false", "0")
     return None

@@ -21,7 +21,7 @@ from postmortem.rules.examples import drawn, fall, flat, join, nan
 
 severity = "warning"
 needs = ("grad_norm",)
-explains = ("nan-death", "nan-gradient", "divergence", "loss-spike", "steps-skipped", "parameter-explosion", "unstable-update-ratio", "interrupted")
+explains = ("nan-death", "nan-gradient", "divergence", "loss-spike", "steps-skipped", "parameter-explosion", "interrupted")
 fix = (
     "torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)  # after scaler.unscale_(optimizer) with AMP",
     "Lower the learning rate by a factor of 3 to 10, or warm it up over the first few hundred steps.",
@@ -64,7 +64,8 @@ def _felt(case: Case, norm: Curve, i: int) -> list:
         onset = loss.shape.onset
         if loss.shape.name not in ("nan-death", "divergence") or onset is None:
             continue
-        when = loss.step(onset)
+        worst = int(np.nanargmax(loss.values)) if np.isfinite(loss.values).any() and loss.shape.name == "divergence" else onset
+        when = loss.step(worst)  # a divergence is noticed where it begins to leave; the jump must come before its height
         if at is None or when is None or at <= when:
             return [point(loss, onset, f"{loss.raw_name} goes wrong at {loss.where(onset)}")]
     return []

@@ -8,7 +8,7 @@ To tell them apart: plot output against target for ten samples: a straight line 
 
 from collections.abc import Iterator
 
-from postmortem.rules.base import Case, Hit, configured
+from postmortem.rules.base import Case, Hit, configured, point
 from postmortem.rules.examples import files
 
 severity = "warning"
@@ -18,6 +18,10 @@ prevention = ("Report the identity baseline beside every validation score.",)
 
 
 def check(case: Case) -> Iterator[Hit]:
+    for curve in case.curves:  # the summary as a JSON document of numbers
+        if curve.raw_name.rsplit("/", 1)[-1] == "worse_than_identity" and len(curve) and curve.values[-1] == 1:
+            beside = [c for c in case.curves if c.file == curve.file and c.raw_name.endswith(("identity_mae", "model_mae", "identity_score", "model_score"))]
+            yield Hit([point(curve, -1, f"{curve.raw_name} is true", primary=True), *(point(c, -1, f"{c.raw_name} = {c.values[-1]:.4g}") for c in beside)])
     for setting in case.settings:
         if setting.key.rsplit(".", 1)[-1] == "worse_than_identity" and setting.value is True:
             beside = [s for s in case.settings if s.origin.file == setting.origin.file and s.key.endswith(("identity_mae", "model_mae"))]
