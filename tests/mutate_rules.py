@@ -4,7 +4,7 @@
 
 A mutant is one rule with one change: a threshold loosened or tightened, a guard of its `says` dropped, an alternative removed, an entry of
 `yields_to` or `explains` dropped, a condition of its code dropped or turned round. It is noticed when an assertion that tests/test_rules.py
-makes on the rule's own examples (fires_on, quiet_on, one reader an exception) fails for it and holds for the rule itself.
+makes on the rule's own examples (fires_on, quiet_on, lines_of_logs.txt) fails for it and holds for the rule itself.
 Mutants that only change the words of a finding (cause, title, evidence), never whether it is given, are counted apart.
 Not collected by pytest: the whole check takes a minute or two.
 """
@@ -37,6 +37,7 @@ from postmortem.parsers.base import Request
 from postmortem.rules import base
 from postmortem.rules.base import Case, Rule, catalogue
 from postmortem.rules.examples import Example
+from rule_lines import lines
 
 SECONDS = 5.0  # a mutant that runs longer is noticed: the tests would hang
 EXAMPLES = ("fires_on", "quiet_on")
@@ -102,10 +103,10 @@ def readers(text: str) -> frozenset[str]:
 
 
 @functools.cache
-def exceptions() -> tuple[tuple[str, str], ...]:
-    """(rule, text) of every exception that stands in an example, as test_an_exception_is_read_by_one_rule finds them."""
+def exceptions() -> tuple[str, ...]:
+    """Every exception that stands in an example, as test_an_exception_is_read_by_one_rule finds them."""
     return tuple(
-        (rule.id, text.split("\n    ", 1)[-1].split("\n", 1)[-1].strip())
+        text.split("\n    ", 1)[-1].split("\n", 1)[-1].strip()
         for rule in catalogue().values()
         for example in rule.fires_on
         for text in example.files.values()
@@ -160,23 +161,25 @@ class Verdict:
 
 
 def judge(rule: Rule, reads: list[Read]) -> Verdict:
-    """All assertions on a rule's own examples, and on every exception of any example."""
+    """All assertions on a rule's own examples, and on all lines of logs."""
     verdict, words = [], []
     for one in reads:
         said = findings(rule, one)
         verdict.append(holds(rule, one, said))
         words.append(repr(said))
     if rule.says:
-        verdict += [_one_reader(rule, text) for _, text in exceptions()]
+        verdict += [len(_readers(rule, text)) == 1 for text in exceptions()]
+        verdict += [_readers(rule, e.text) == {e.rule} if e.read else e.rule not in _readers(rule, e.text) for e in lines()]
     return Verdict(verdict, "".join(words))
 
 
-def _one_reader(rule: Rule, text: str) -> bool:
+def _readers(rule: Rule, text: str) -> set[str]:
+    """The rules that `base.claim` gives a text to, where `rule` stands in the catalogue instead of its original."""
     matching = set(readers(text)) - {rule.id}
     if rule.says and rule.says.search(text):
         matching.add(rule.id)
     yields = {name: (rule if name == rule.id else catalogue()[name]).yields_to for name in matching}
-    return sum(not any(other in matching or other == "*" and len(matching) > 1 for other in yields[name]) for name in matching) == 1
+    return {name for name in matching if not any(other in matching or other == "*" and len(matching) > 1 for other in yields[name])}
 
 
 class TooLong(Exception):

@@ -47,7 +47,7 @@ def test_the_text_parser_reads_every_sample(dialect: Dialect, sample: Sample, tm
     values = {name: _same(value) for name, value in sample.expect.get("values", {}).items()}
     if sample.pattern:  # one line: as the parser reads it on its own
         found = said(opened(sample.line))
-        assert found is not None and found.family == f"{dialect.name}/{sample.pattern}"
+        assert found is not None and found.family.partition("|")[0] == f"{dialect.name}/{sample.pattern}"
         line = opened(sample.line).bare
         told = {one.name: _same(numbers.value(line, one.num)) for one in found.metrics}
         assert {name: value for name, value in values.items() if name in told or not _is_flag(dialect, sample, name)} == told

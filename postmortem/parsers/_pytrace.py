@@ -57,6 +57,7 @@ _SILENT = {"KeyboardInterrupt", "SystemExit", "AssertionError", "StopIteration",
 _LAUNCHER_FACT = re.compile(r"^\s*(?P<key>rank|exitcode|error_file|traceback)\s*: ?(?P<value>.*)$")
 
 FOREIGN_LINES = 30  # lines of other writers that may stand between two lines of a traceback
+MOST_THROUGH = 12  # library frames that are remembered; deeper ones say nothing more about what was going on
 MESSAGE_LINES_LOOSE = 3  # unindented lines taken as the message when the line of the exception itself has none
 
 
@@ -77,6 +78,7 @@ class _Link:
     line: int | None = None
     user_frame: str = ""
     last_frame: str = ""
+    through: list[str] = field(default_factory=list)  # library frames below the user's deepest one: "serialization.py in load"
 
     @property
     def bare_type(self) -> str:
@@ -232,6 +234,9 @@ class PythonTrace:
         link.last_frame = short_frame(path, line, function)
         if best_frame(path):
             link.user_frame = link.last_frame
+            link.through.clear()
+        elif len(link.through) < MOST_THROUGH:
+            link.through.append(short_frame(path, "", function).replace(":", "", 1))
         return True
 
     def _launcher_summary(self, line_no: int, text: str, adjacent: bool) -> Answer:
@@ -279,6 +284,8 @@ class PythonTrace:
             chain=[{"type": link.type, "message": "\n".join(link.message)[:500], "line": link.line} for link in links if link.type],
             facts=facts,
         )
+        if root.through:
+            crash.facts["through"] = ", ".join(root.through)
         if not root.type:
             crash.facts["partial"] = True
         return crash

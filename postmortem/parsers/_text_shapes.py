@@ -17,11 +17,8 @@ LONG_KEY = 32_768  # a shape longer than this is no log line
 
 _DELETED = bytes(b for b in range(256) if chr(b) in "0123456789+-. \t=>#*" or b == 0xE2 or 0x80 <= b <= 0x9F)
 _TO_NEWLINE = bytes(10 if b == 13 else b for b in range(256))
-_MARKERS = np.ones(256, np.uint8)
-_MARKERS[[b for b in range(256) if chr(b).isalpha() or b >= 0x80 or b == 0x5F]] = 2
-_MARKERS[ord(".")] = 3
-_MARKERS[ord(",")] = 4
-_MARKERS[ord(":")] = 5
+_KINDS = {ord("."): 3, ord(","): 4, ord(":"): 5, ord("_"): 2}
+_MARKERS = bytes(_KINDS.get(b, 2 if chr(b).isalpha() or b >= 0x80 else 1) for b in range(256))
 
 
 @dataclass(slots=True)
@@ -71,10 +68,11 @@ def mined(chunk: bytes, line: int) -> Mined:
     np.cumsum(codes[breaks[:-1]] == 10, out=lines[1:])
     lines[1:] += line
     is_digit = (codes - np.uint8(48)) < 10
-    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1]) + 1  # starts and ends alternate: PAD begins, a line end closes
-    run_starts, run_ends = edges[0::2], edges[1::2]
+    edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])  # before starts and ends in turn: PAD begins, a line end closes
+    before = edges[0::2]
+    run_starts, run_ends = before + 1, edges[1::2] + 1
     marked = codes.copy()
-    marked[run_starts] = _MARKERS[codes[run_starts - 1]]
+    marked[run_starts] = np.frombuffer(codes[before].tobytes().translate(_MARKERS), np.uint8)
     keys = marked.tobytes().translate(_TO_NEWLINE, _DELETED).split(b"\n")
     keys.pop()  # behind the last line end
     return Mined(data, codes, words, starts, breaks, lines, keys, run_starts, run_ends, np.searchsorted(run_starts, starts))

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from postmortem.parsers.base import SourceFile
 
 _CONTROL = bytes(b for b in range(32) if b not in b"\t\n\r\x1b\x08\x0c\x07")
-CHUNK = 4 << 20  # bytes of a log that are read at a time
+CHUNK = 1 << 20  # bytes of a log that are read at a time
 LONGEST_LINE = 8 << 20  # bytes without a line end after which a line is cut
 _BOX = 64 << 10  # bytes of a box (`| name | 1.5 |`) that are kept together
 _ZEROS = 64  # chunks of nothing but NULs after which a file is given up

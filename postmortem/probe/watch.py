@@ -90,7 +90,7 @@ class Probe:
         self._printer, self._scaler = Printer(sink, form, self.rank), scaler
         self._groups, self._batch, self._exact, self._config = groups, probe_batch, exact, dict(config or {})
         self._hooks: list[Any] = []
-        self._old_handler: Any = None
+        self._handler: Any = None
         self._closed, self._pid = False, os.getpid()
         self._skips: Any = 0
         self._clock, self.told, self._batches = Clock(), False, 0
@@ -121,7 +121,7 @@ class Probe:
         self._hooks += [m.register_forward_hook(self._rectified) for m in self.model.modules() if isinstance(m, RECTIFIERS)]
         for one in self.optimizers:
             self._hooks += [one.register_step_pre_hook(self._optimizer_begins), one.register_step_post_hook(self._optimizer_ends)]
-        self._old_handler = self._catch_sigterm()
+        self._catch_sigterm()
         atexit.register(self._at_exit)
         facts = {"torch": torch.__version__, "python": platform.python_version(), "seed": torch.initial_seed()}
         facts |= self._parameters.counts()
@@ -133,9 +133,9 @@ class Probe:
             hook.remove()
         self._hooks = []
         atexit.unregister(self._at_exit)
-        if self._old_handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._old_handler)
-        self._old_handler = None
+        if self._handler is not None and signal.getsignal(signal.SIGTERM) is self._handler:  # nobody put another one in its place
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._handler = None
 
     def close(self, reason: str = "finished") -> None:
         """Print the closing line and take every hook away. Called by `with`; calling it again does nothing."""
@@ -156,17 +156,18 @@ class Probe:
         if (kind := getattr(sys, "last_type", None)) is not None:
             self.close(_reason(kind, getattr(sys, "last_value", None)))
 
-    def _catch_sigterm(self) -> Any:
+    def _catch_sigterm(self) -> None:
         """Say the reason before SIGTERM ends the process; only where nobody else handles it, and only from the main thread."""
         if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-            return None
+            return
 
         def handler(number: int, frame: object) -> None:
             self.close("signal:SIGTERM")  # not in the data loader's workers, which inherit this handler
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-        return signal.signal(signal.SIGTERM, handler)
+        self._handler = handler
+        signal.signal(signal.SIGTERM, handler)
 
     # ------------------------------------------------------------------ what the loop calls
 
@@ -209,14 +210,17 @@ class Probe:
             self._captured |= {id(one) for one in ([optimizer] if optimizer is not None else self.optimizers)} | {0}
 
     @_guarded
-    def validation(self, loss: Tensor | float | None = None, *, first_batch: bool = True) -> None:
-        """After the first validation batch of each evaluation: its loss, and the checksum of the probe batch's predictions."""
+    def validation(self, loss: Tensor | float | None = None, *, first_batch: bool = True, model: nn.Module | None = None) -> None:
+        """After the first validation batch of each evaluation: its loss, and the checksum of the probe batch's predictions.
+
+        model: the object that is evaluated, where it is not the trained one itself (an EMA, a copy): only so a stale copy is noticed.
+        """
         self._clock.evaluated = True
         if loss is not None:
             self._say("VAL", {"loss(first-batch)" if first_batch else "val_loss": number(loss)})
         if self._batch is not None:
-            model = self.model.module if isinstance(self.model, PARALLEL) else self.model
-            self._say("PROBE", {"probe_pred_checksum": checksum(model, self._batch)})
+            used = self.model if model is None else model
+            self._say("PROBE", {"probe_pred_checksum": checksum(used.module if isinstance(used, PARALLEL) else used, self._batch)})
 
     @property
     def skipped(self) -> int:

@@ -82,6 +82,7 @@ class Rule:
     limits: Any
     check: Callable[..., Iterator[Hit]] | None
     examine: Callable[[Event], Hit | None] | None
+    accepts: Callable[[Event], bool] | None
     fires_on: tuple[Any, ...]
     quiet_on: tuple[Any, ...]
     triage: str
@@ -217,6 +218,7 @@ def load(module: ModuleType, family: str) -> Rule:
         limits=thresholds() if thresholds else None,
         check=getattr(module, "check", None),
         examine=getattr(module, "examine", None),
+        accepts=getattr(module, "accepts", None),
         fires_on=tuple(getattr(module, "fires_on", ())),
         quiet_on=tuple(getattr(module, "quiet_on", ())),
         triage=getattr(module, "triage", TRIAGE[family]),
@@ -269,14 +271,17 @@ def run(case: Case, limits: Mapping[str, Mapping[str, float]] | None = None) -> 
 def claim(events: Iterable[Event]) -> dict[str, list[Event]]:
     """Which rule reads which event: every event goes to the rules whose `says` matches and that yield to no other that does.
 
-    An exception or a log line has one reading only; `yields_to` in the rule files decides between two that match.
+    An exception or a log line has one reading only; `yields_to` in the rule files decides between two that match. Where the words
+    alone are not enough, a rule looks at the rest of the event in `accepts` (an EOFError is a broken checkpoint only inside torch.load).
     """
     rules = [rule for rule in catalogue().values() if rule.says]
     taken: dict[str, list[Event]] = {}
     for event in events:
-        matching = {rule.id: rule for rule in rules if rule.says and rule.says.search(event.text)}
+        matching = {
+            rule.id: rule for rule in rules if rule.says and rule.says.search(event.text) and (rule.accepts is None or rule.accepts(event))
+        }
         for name, rule in matching.items():
-            if not any(other in matching or other == "*" and len(matching) > 1 for other in rule.yields_to):
+            if not any(other in matching or (other == "*" and len(matching) > 1) for other in rule.yields_to):
                 taken.setdefault(name, []).append(event)
     return taken
 

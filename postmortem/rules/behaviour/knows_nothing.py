@@ -20,7 +20,7 @@ from postmortem.rules.behaviour._answers import answers
 from postmortem.rules.examples import drawn, fall, files, flat, line
 
 severity = "warning"
-explains = ("constant-val-loss", "still-improving", "plateau")
+explains = ("constant-val-loss", "still-improving", "plateau", "overfitting")
 fix = (
     "Evaluate ten training samples by hand and compare what the model gets with what it got in training (shape, scale, label order).",
     "Print what `load_state_dict` returned: missing and unexpected keys mean that weights were not loaded.",
@@ -35,6 +35,9 @@ class Thresholds:
     answers: float = limit(10, "answers", "fewer wrong answers may be bad luck", "three basic tests are the reality check's minimum; ten leave no doubt")
     points: float = limit(10, "points", "evaluations that must all be at chance", "early evaluations of any run are at chance")
     zeros: float = limit(50, "points", "rewards that must all be exactly zero", "sparse rewards may stay away for a while")
+    never: float = limit(0.05, "share", "a win or success rate whose best level does not exceed it earns nothing: a note", "one in twenty may be luck")
+    tries: float = limit(20, "points", "evaluations of such a rate, or rewards that are nearly all zero", "early ones of any run are poor")
+    nearly: float = limit(0.9, "share", "zeros among rewards from which on a note says so", "one lucky answer in ten")
     percent: float = limit(2.0, "%", "an accuracy that never exceeds it is at chance for 50 classes or more", "1 / 50")
     fell: float = limit(0.2, "share", "the training loss must have fallen by so much: the model learned something, but nothing that evaluation sees", "a fifth is beyond noise")
 
@@ -46,6 +49,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     for curve in case.all("reward"):
         if len(curve) >= limits.zeros and (curve.values == 0).all():
             yield Hit([point(curve, 0, f"{curve.raw_name} is exactly 0 in all {len(curve)} points", primary=True)], curve.when(0), confidence="medium")
+    yield from _never(case, limits)
     for curve in case.all("accuracy"):
         learned = _learned(case, limits)
         values = curve.values[np.isfinite(curve.values)]
@@ -58,6 +62,23 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
                 curve.when(0),
                 confidence="medium",
             )
+
+
+def _never(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    """Notes: a win rate that stays at nothing, rewards that are nearly all exactly zero."""
+    for curve in case.all("win_rate"):
+        values = curve.values[np.isfinite(curve.values)]
+        top = 100.0 if "%" in curve.unit or (len(values) and values.max() > 1) else 1.0
+        if len(values) >= limits.tries and float(np.quantile(values, limits.nearly)) <= limits.never * top:
+            text = f"{curve.name} is at most {np.quantile(values, limits.nearly):.3g} in {100 * limits.nearly:.0f} % of its {len(values)} points"
+            yield Hit([point(curve, 0, text, primary=True)], curve.when(0), "low", "note")
+            return
+    for curve in case.all("reward"):
+        zeros = float((curve.values == 0).mean()) if len(curve) else 0.0
+        if len(curve) >= limits.tries and limits.nearly <= zeros:
+            text = f"{curve.raw_name} is exactly 0 in {100 * zeros:.0f} % of its {len(curve)} points"
+            yield Hit([point(curve, 0, text, primary=True)], curve.when(0), "low", "note")
+            return
 
 
 def _percent(curve: Curve) -> bool:

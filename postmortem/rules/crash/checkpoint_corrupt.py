@@ -15,6 +15,7 @@ import re
 from postmortem.model import Event, Onset
 from postmortem.rules.base import Hit, quote
 from postmortem.rules.crash._examples import first_words, last_words, raised
+from postmortem.rules.examples import log
 
 severity = "error"
 explains = ("python-exception", "nccl-timeout", "nccl-error", "interrupted", "hang")
@@ -34,6 +35,7 @@ says = "|".join((
     r"UnpicklingError: (?:invalid load key|pickle data was truncated|could not find MARK|unpickling stack underflow|unexpected MARK"
     r"|STACK_GLOBAL requires)",
     r"EOFError: Ran out of input",
+    r"^(?:EOFError$|OSError: \[Errno 22\] Invalid argument)",
     r"unexpected EOF, expected \d+ more bytes\. The file might be corrupted",
     r"storage has wrong (?:byte )?size: expected",
     r"Invalid magic number; corrupt file\?",
@@ -48,6 +50,15 @@ says = "|".join((
     r"msgpack\.exceptions\.(?:ExtraData|OutOfData|UnpackValueError)|Unpack failed: incomplete input",
 ))  # fmt: skip
 
+AMBIGUOUS = re.compile(r"^(?:EOFError$|OSError: \[Errno 22\])")
+READING = re.compile(r"(?:serialization|checkpoint\w*|torch)\.py in (?:load\w*|_load|_legacy_load|torch_load|restore\w*)\b")
+
+
+def accepts(event: Event) -> bool:
+    """An EOFError or "Invalid argument" is a broken checkpoint only where one was being read."""
+    return not AMBIGUOUS.search(event.text) or bool(READING.search(str(event.data.get("through", ""))))
+
+
 POINTER = re.compile(r"invalid load key, '(v|<)'")
 WHATS = {
     "v": "The file is a Git LFS pointer, not the weights: it begins with 'v' (version ...).",
@@ -60,7 +71,10 @@ def examine(event: Event) -> Hit | None:
     return Hit([quote(event, primary=True)], Onset(time=event.time), cause=WHATS[found[1]] if found else "", fix=(fix[1],) if found else ())
 
 
+_TRACE = 'Traceback (most recent call last):\n  File "train.py", line 9, in resume\n    {}\n  File "/opt/venv/lib/python3.11/{}", line 327, in load\n    raise EOFError\nEOFError\n'
+
 fires_on = [
+    log(_TRACE.format('state = torch.load("last.pt")', "site-packages/torch/serialization.py"), note="an empty checkpoint: only the frame tells"),
     raised(
         "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
         "PyTorch",
@@ -84,6 +98,7 @@ fires_on = [
     ),
 ]
 quiet_on = [
+    log(_TRACE.format("answer = ask()", "site-packages/prompts/ask.py"), note="a prompt that met the end of the input"),
     first_words("loading checkpoint runs/a/model.ckpt-9000 (will fail if the file is corrupted)", "a line that only says what may happen"),
     raised("KeyError: 'state_dict'", "a whole file of another layout"),
     last_words("Corrupt JPEG data: 12 extraneous bytes before marker 0xd9", "a damaged picture"),

@@ -32,6 +32,7 @@ says = "|".join((
     r"Input type \((?:torch\.)?(?!cuda\.|CUDA)\w+\) and (?:weight|bias) type \((?:torch\.)?(?:cuda\.|CUDA)\w+\)",
     r"[Tt]ensors? .{0,60}(?:is|are) on (?:CPU|cpu|cuda:\d+),? but (?:expected|it|is|other)",
     r"[Tt]ensors? for argument #\d .{0,80}(?:is|are) on (?:CPU|GPU|cuda|cpu)",
+    r"[Tt]ensor on device \S+ is not on the expected device",
     r"indices should be either on cpu or on the same device",
     r"can't convert (?:cuda:\d+|CUDA|mps:\d+) (?:device type )?tensor to numpy",
     r"Cannot copy out of meta tensor",

@@ -13,6 +13,8 @@ TRAIN = ("train", None)  # a loss that names no split is the training loss
 EVALUATION = ("val", "test")
 REWARDS = ("reward", "win_rate")  # reinforcement learning: its losses measure a moving target and may rise while all is well
 BOUNDED = ("accuracy", "accuracy_top5", "f1", "auc", "map", "precision", "recall", "win_rate")  # scores between 0 and 1 (or 100 %)
+MEDIAN_ERROR = 1.25  # standard error of a median over that of a mean
+FEWEST_OF_A_LINE = 6  # points from which on the error of a straight line means anything
 SHORT_NAMES = ("v_loss", "vl_loss", "v-loss")  # a validation loss, where it stands beside a `loss`
 FALLING = ("converging", "still-improving", "noisy-falling", "staircase", "warm-up", "hockey-stick", "plateau")
 
@@ -97,6 +99,35 @@ def level_at(curve: Curve, share: float) -> float:
     half = max(1, len(known) // 40)
     at = round(share * (len(known) - 1))
     return float(np.median(known[max(0, at - half) : at + half + 1]))
+
+
+def among(curve: Curve, others: Sequence[Curve]) -> bool:
+    """Whether a curve is one of these: the very one, for two curves may share name and file and arrays cannot be compared at once."""
+    return any(curve is other for other in others)
+
+
+def late_gain(curve: Curve) -> tuple[float, float]:
+    """How much better the last quarter of a curve is than the quarter before, as a share of that level, and in widths of its own error."""
+    known = curve.values[np.isfinite(curve.values)]
+    side = max(2, len(known) // 4)
+    before, after = float(np.median(known[-2 * side : -side])), float(np.median(known[-side:]))
+    better = after - before if curve.direction == "up" else before - after
+    error = MEDIAN_ERROR * number(curve, "raw_noise") * np.sqrt(2 / side)
+    return better / max(abs(before), 1e-12), better / max(error, 1e-12)
+
+
+def late_climb(curve: Curve) -> tuple[float, float]:
+    """How far a straight line through everything after the best point rises in the end, in units of the value, and in its own errors."""
+    after = curve.values[index(curve, "at_best") :]
+    after = after[np.isfinite(after)]
+    if len(after) < FEWEST_OF_A_LINE:
+        return 0.0, 0.0
+    x = np.arange(len(after)) - (len(after) - 1) / 2
+    slope = float(x @ after) / float(x @ x)
+    left = after - after.mean() - slope * x
+    error = float(np.sqrt(left @ left / (len(after) - 2) / (x @ x)))
+    sign = -1.0 if curve.direction == "up" else 1.0
+    return sign * slope * (len(after) - 1), sign * slope / max(error, 1e-12 * abs(slope), 1e-300)
 
 
 def _beside(case: Case) -> list[Curve]:

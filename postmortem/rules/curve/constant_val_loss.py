@@ -12,7 +12,7 @@ can only take a few values while its loss moves.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from postmortem.rules.curve._losses import EVALUATION, finite, first, last, matc
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
+BITS = 1e-9  # spread, as a share of the level, up to which values are the same: float arithmetic on one number
 explains = ("plateau", "overfitting")
 fix = (
     "Evaluate the live model: pass the object that the optimizer updates, not a copy, and call `model.eval()` on it.",
@@ -43,32 +44,72 @@ class Thresholds:
     scores: float = limit(
         5, "evaluations", "the same for a score, which can take few values on a small set", "a set of 100 samples has 101 accuracies"
     )
+    few: float = limit(3, "evaluations", "the same for a note on a score", "three in a row are worth a look, no more")
+    pair: float = limit(
+        2, "evaluations", "the same for a note where a loss and a score stand still together", "two coincidences at once are none"
+    )
+    rewards: float = limit(10, "points", "the same for a note on a reward", "no reward at all is common at first")
+    rounding: float = limit(1e-5, "share", "spread of a loss that differs by rounding only", "printed with five or six digits")
+    moves: float = limit(
+        0.02,
+        "share",
+        "spread of a validation loss that goes nowhere, beside a training loss that is as flat, for a note",
+        "the 2 % up to which a curve counts as flat",
+    )
     learned: float = limit(0.05, "share", "fall of the training loss from which on it is evaluation that is broken", "5 % is beyond noise")
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
-    losses = [c for c in val_losses(case) if finite(c) >= limits.evaluations]
-    rates = [c for c in scores(case, *EVALUATION) if finite(c) >= limits.scores]
-    if not losses and not rates:
+    losses = [c for c in val_losses(case) if finite(c) >= limits.pair]
+    rates = [c for c in scores(case, *EVALUATION) if finite(c) >= limits.pair]
+    rewards = [c for c in case.all("reward") if finite(c) >= limits.rewards]
+    if not any(finite(c) >= limits.evaluations for c in [*losses, *rates, *rewards]):
         yield Unchecked("constant-val-loss", f"the run holds fewer than {limits.evaluations:g} evaluations")
-        return
     moving = [c for c in losses if c.shape.name not in ("flat", "constant", "short")]
-    for curve in [*losses, *(() if moving else rates)]:
-        start = _frozen_from(curve)
-        same = last(curve) - start + 1
-        least = limits.evaluations if curve in losses else limits.scores
-        whole = start == first(curve)
-        if same < least or not whole or _saturated(curve) or (curve not in losses and curve.values[last(curve)] == 0):
-            continue
-        yield _hit(case, curve, start, same, limits)
-        return
+    for curve, least in [*((c, limits.evaluations) for c in losses), *((c, limits.scores) for c in ([] if moving else rates))]:
+        silent = curve.direction == "up" and curve.values[last(curve)] == 0  # nothing is detected yet
+        if finite(curve) >= least and _same(curve, BITS) and not _saturated(curve) and not silent:
+            yield _hit(case, curve, limits)
+            return
+    curve = _standing(losses, rates, rewards, moving, limits) or _idle(case, losses, limits)
+    if curve is not None:
+        yield replace(_hit(case, curve, limits), severity="note", confidence="low", title=_title(curve))
 
 
-def _frozen_from(curve: Curve) -> int:
-    """Index of the first point of the stretch at the end over which the curve does not change at all."""
-    end = float(curve.values[last(curve)])
-    other = np.flatnonzero(np.isfinite(curve.values) & (np.abs(curve.values - end) > 1e-9 * abs(end)))
-    return int(other[-1]) + 1 if len(other) else first(curve)
+def _standing(losses: list[Curve], rates: list[Curve], rewards: list[Curve], moving: list[Curve], limits: Thresholds) -> Curve | None:
+    """What stands still, though too short, too coarse or too often of good reason for more than a note."""
+    same = [c for c in losses if _same(c, limits.rounding) and not _saturated(c)]
+    fixed = [c for c in ([] if moving else rates) if _same(c, BITS) and not _saturated(c) and c.values[last(c)] != 0]
+    long = [c for c in same if finite(c) >= limits.evaluations] + [c for c in fixed if finite(c) >= limits.few]
+    earned = [c for c in rewards if _same(c, BITS)]
+    return next(iter([*long, *(same if same and fixed else []), *earned]), None)
+
+
+def _idle(case: Case, losses: list[Curve], limits: Thresholds) -> Curve | None:
+    """A validation loss that goes nowhere beside a training loss that is flat."""
+    training = train_losses(case)
+    if not training or any(c.shape.name not in ("flat", "constant") for c in training):
+        return None
+    idle = [c for c in losses if finite(c) >= limits.scores and c.shape.name == "flat" and _spread(c) < limits.moves]
+    return idle[0] if idle else None
+
+
+def _title(curve: Curve) -> str:
+    what = "reward" if curve.metric == "reward" else "validation result"
+    return f"The {what} is the same number each time" if _same(curve, BITS) else "The validation loss goes nowhere"
+
+
+def _spread(curve: Curve) -> float:
+    """Spread of the middle nine tenths of a curve, as a share of its level."""
+    known = curve.values[np.isfinite(curve.values)]
+    low, middle, high = np.quantile(known, (0.05, 0.5, 0.95))
+    return float(high - low) / max(abs(float(middle)), 1e-300)
+
+
+def _same(curve: Curve, share: float) -> bool:
+    """Whether all finite points of a curve are the same but for a share of their level."""
+    known = curve.values[np.isfinite(curve.values)]
+    return len(known) > 0 and float(np.ptp(known)) <= share * abs(float(known[-1]))
 
 
 def _saturated(curve: Curve) -> bool:
@@ -77,16 +118,11 @@ def _saturated(curve: Curve) -> bool:
     return end in (1.0, 100.0) if curve.direction == "up" else end == 0.0
 
 
-def _hit(case: Case, curve: Curve, start: int, same: int, limits: Thresholds) -> Hit:
-    value = float(curve.values[last(curve)])
-    evidence = [
-        point(
-            curve,
-            start,
-            f"{curve.name} is {value:.6g} in all {same} evaluations, from {curve.where(start)} to {curve.where(last(curve))}",
-            primary=True,
-        )
-    ]
+def _hit(case: Case, curve: Curve, limits: Thresholds) -> Hit:
+    value, start, same = float(curve.values[last(curve)]), first(curve), finite(curve)
+    is_ = f"is {value:.6g} in" if _same(curve, BITS) else f"stays within {100 * _spread(curve):.2g} % of {value:.6g} over"
+    text = f"{curve.name} {is_} all {same} evaluations, from {curve.where(start)} to {curve.where(last(curve))}"
+    evidence = [point(curve, start, text, primary=True)]
     training = matching(curve, train_losses(case))
     learns = training is not None and number(training, "gain") > limits.learned * abs(number(training, "start"))
     if training is not None:

@@ -13,7 +13,7 @@ adversarial term, the loss of a value function in reinforcement learning, the wa
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from postmortem.rules.curve._losses import (
 from postmortem.rules.examples import drawn, fall, flat, join, line, nan
 
 severity = "error"
+SURE = 3.0  # widths of the noise of single points that a climb must exceed
 explains = (
     "interrupted",
     "constant-val-loss",
@@ -77,6 +78,13 @@ class Thresholds:
         "a gain below this share of the best loss counts as so much: taking back a small gain is no divergence",
         "a rise must be visible in the loss itself",
     )
+    murmur: float = limit(
+        0.1,
+        "share",
+        "rise above the best level of a loss that became NaN afterwards, as a share of that level, that is worth a note",
+        "a tenth of the loss, for good, is more than any batch",
+    )
+    above: float = limit(0.25, "share", "a loss is clearly above its start when it exceeds it by this share", "as for the shape itself")
     absurd: float = limit(
         1e12, "loss", "a loss that stands above it is past every use, however flat", "targets as large as a trillion are not trained on"
     )
@@ -91,12 +99,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     if rewarded(case):
         yield Unchecked("divergence", "the run earns rewards: its losses follow a moving target")
         return
-    for curve in _whole_first(training or validation):
-        at = _climbs(curve, limits)
-        if at is None or _contradicted(case, curve):
-            continue
-        yield _hit(curve, at, validation if training else [], limits)
-        return
+    for climbs in (_climbs, _murmurs):
+        for curve in _whole_first(training or validation):
+            at = climbs(curve, limits)
+            if at is None or _contradicted(case, curve):
+                continue
+            hit = _hit(curve, at, validation if training else [], limits)
+            yield hit if climbs is _climbs else replace(hit, severity="note", confidence="low", title="The loss climbed before it died")
+            return
 
 
 def _whole_first(curves: list[Curve]) -> list[Curve]:
@@ -126,6 +136,14 @@ def _climbs(curve: Curve, limits: Thresholds) -> int | None:
     return None
 
 
+def _murmurs(curve: Curve, limits: Thresholds) -> int | None:
+    """Where a climb begins that is small beside what had been learned, but lasted until the loss became NaN."""
+    if curve.shape.name != "nan-death" or finite(curve) < limits.points:
+        return None
+    rise, best = number(curve, "end") - number(curve, "best"), number(curve, "best")
+    return index(curve, "at_best") if rise > max(limits.murmur * abs(best), SURE * number(curve, "raw_noise")) else None
+
+
 def _contradicted(case: Case, curve: Curve) -> bool:
     """Whether a score that got better all the while, or another main training loss that falls, says that training went well."""
     better = [c for c in scores(case) if c.metric in BOUNDED and finite(c) >= 5 and c.shape.name in FALLING]
@@ -145,6 +163,10 @@ def _hit(curve: Curve, at: int, validation: list[Curve], limits: Thresholds) -> 
     other = matching(curve, [c for c in validation if c.shape.name in ("divergence", "turn")])
     if other is not None:
         evidence.append(point(other, -1, f"{other.name} ends at {other.values[-1]:.4g} too"))
+    above = np.flatnonzero(curve.values[at:] > curve.values[begin] + limits.above * abs(curve.values[begin]))
+    if len(above) and at + int(above[0]) not in (at, top, end):
+        over = at + int(above[0])
+        evidence.insert(1, point(curve, over, f"it is clearly above its start for the first time at {curve.where(over)}: {curve.values[over]:.4g}"))
     sure = curve.values[end] > limits.clear * abs(curve.values[begin])
     early = at <= max(2, len(curve) // 20)
     cause = (

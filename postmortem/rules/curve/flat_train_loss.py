@@ -43,6 +43,7 @@ fix = (
 )
 prevention = ("Overfit one batch before every long run, and stop when the loss has not left its start after the first tenth.",)
 
+AT_LEVEL = 0.01  # a loss within this share of its end stands at its level
 STAYS = (
     "flat",
     "hockey-stick",
@@ -123,6 +124,7 @@ def _at_chance(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
             f"among {classes:g} classes",
             primary=True,
         ),
+        *_reached(curve, at),
         point(curve, last(curve), f"it is still {end:.4g} after {finite(curve)} points"),
         *_beside(case, guesses),
     ]
@@ -149,6 +151,7 @@ def _flat(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     proven = calm and bool(still) and len(still) == len(others)
     evidence = [
         point(curve, first(curve), f"{curve.name} begins at {number(curve, 'start'):.4g}", primary=True),
+        *_reached(curve, first(curve)),
         point(
             curve,
             last(curve),
@@ -158,6 +161,13 @@ def _flat(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
         *_beside(case, still),
     ]
     return Hit(evidence, curve.when(first(curve)), "medium" if proven else "low", "warning" if proven else "note")
+
+
+def _reached(curve: Curve, shown: int) -> list[Evidence]:
+    """The first point at which the loss stands at the level it keeps, where that is not the point already shown."""
+    end = number(curve, "end")
+    at = int(np.argmax(np.abs(curve.values - end) <= max(AT_LEVEL * abs(end), 2 * number(curve, "raw_noise"))))
+    return [point(curve, at, f"it reaches the level it keeps at {curve.where(at)}: {curve.values[at]:.4g}")] if at > shown else []
 
 
 def _share(curve: Curve) -> float:

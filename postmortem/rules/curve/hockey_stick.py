@@ -50,6 +50,10 @@ class Thresholds:
     poor: float = limit(
         0.1, "share", "a bounded score that never exceeds it proves that the floor is no good one", "a tenth of what is possible"
     )
+    at_once: float = limit(
+        0.05, "share", "fall from the first point to the floor of a curve that is flat from its second point on", "5 % is more than a wobble"
+    )
+    noise: float = limit(10.0, "times", "the same fall, in widths of the noise on the floor", "ten standard deviations are no noise")
     evaluations: float = limit(5, "evaluations", "fewest evaluations of such a score", "the first evaluations of any run are poor")
 
 
@@ -59,9 +63,21 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     if rewarded(case):
         return
     for curve in curves:
-        if curve.shape.name == "hockey-stick" and finite(curve) >= limits.points:
-            yield _hit(curve, _poor(case, limits))
+        at = _floor_from(curve, limits)
+        if at is not None and finite(curve) >= limits.points:
+            yield _hit(curve, at, _poor(case, limits))
             return
+
+
+def _floor_from(curve: Curve, limits: Thresholds) -> int | None:
+    """Where the floor begins: at the knee of the shape, or right after the first point of a curve that is flat from there on."""
+    if curve.shape.name == "hockey-stick":
+        return curve.shape.onset or 0
+    if curve.shape.name != "flat" or not finite(curve):
+        return None
+    fell = float(curve.values[first(curve)]) - number(curve, "end")
+    clear = fell > limits.at_once * abs(number(curve, "end")) and fell > limits.noise * number(curve, "raw_noise")
+    return first(curve) + 1 if clear else None
 
 
 def _poor(case: Case, limits: Thresholds) -> Curve | None:
@@ -71,8 +87,7 @@ def _poor(case: Case, limits: Thresholds) -> Curve | None:
     return poor[0] if poor and len(poor) == len(known) else None
 
 
-def _hit(curve: Curve, poor: Curve | None) -> Hit:
-    at = curve.shape.onset or 0
+def _hit(curve: Curve, at: int, poor: Curve | None) -> Hit:
     evidence = [
         point(
             curve,

@@ -22,6 +22,7 @@ from postmortem.rules.curve._losses import finite, index, level_at, number, rewa
 from postmortem.rules.examples import drawn, fall, flat, join, line, nan
 
 severity = "warning"
+NEAR = 5  # neighbours on either side that a spike in a short curve is held against
 explains: tuple[str, ...] = ("interrupted",)
 fix = (
     "Clip gradients: `torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`; a batch hundreds of times the usual then counts as one.",
@@ -46,6 +47,10 @@ class Thresholds:
         "height over all that the curve ever gained from which on a spike is a fault even if it came back",
         "evaluation with unsettled batch statistics shoots up 100 times and comes back",
     )
+    few: float = limit(5, "points", "fewest points for the note on a spike before a death or in a short run", "two before, two after")
+    towers: float = limit(
+        3.0, "times", "such a spike, over every other of the five points on either side", "three times the loss is no batch noise"
+    )
     early: float = limit(
         0.1, "share", "a spike within this first share of the run that came back belongs to the warm-up", "a tenth is the usual warm-up"
     )
@@ -53,10 +58,29 @@ class Thresholds:
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     curves = [*train_losses(case), *val_losses(case)]
-    yield from too_short("loss-spike", curves, limits.points, "loss")
+    yield from too_short("loss-spike", curves, limits.few, "loss")
     hits = [hit for c in curves if finite(c) >= limits.points and (hit := _judge(c, rewarded(case), limits))]
     loud = [hit for hit in hits if hit.severity is None]
-    yield from (loud or hits)[:2]
+    survived = [] if hits or rewarded(case) else [hit for c in curves if (hit := _survived(c, limits))]
+    yield from (loud or hits or survived)[:2]
+
+
+def _survived(curve: Curve, limits: Thresholds) -> Hit | None:
+    """A note: one point towers over its neighbours in a curve that is too short, or died too soon, for the shape of a spike."""
+    known = np.flatnonzero(np.isfinite(curve.values))
+    values = curve.values[known]
+    if len(values) < limits.few or values.min() <= 0 or (len(values) >= limits.points and curve.shape.name != "nan-death"):
+        return None
+    for i in range(1, len(values) - 2):
+        near = np.concatenate([values[max(0, i - NEAR) : i], values[i + 1 : i + 1 + NEAR]])
+        if values[i] > limits.towers * near.max():
+            at, back = int(known[i]), int(known[i + 1])
+            evidence = [
+                point(curve, at, f"{curve.name} shoots up to {values[i]:.4g} at {curve.where(at)}", primary=True),
+                point(curve, back, f"and is back at {values[i + 1]:.4g} at {curve.where(back)}"),
+            ]
+            return Hit(evidence, curve.when(at), "medium", "note", title="The loss shot up and came back")
+    return None
 
 
 def _judge(curve: Curve, moving: bool, limits: Thresholds) -> Hit | None:

@@ -31,6 +31,7 @@ explains = (
     "oscillation",
     "degenerate-output",
     "knows-nothing",
+    "nan-gradient",
     "interrupted",
     "assertion",
 )
@@ -92,7 +93,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
         c for c in training if c.shape.name == "nan-death" and (finite(c) >= limits.points or (not finite(c) and len(c) > limits.points))
     ]
     if dead and not (rewarded(case) and all(not finite(c) for c in dead)):
-        yield _death(case, min(dead, key=lambda c: (c.shape.onset or 0) / len(c)), validation, limits)
+        yield _death(case, min(dead, key=lambda c: (-finite(c), (c.shape.onset or 0) / len(c))), validation, limits)
         return
     alive = bool(training)
     for curve in validation:
@@ -111,6 +112,10 @@ def _death(case: Case, curve: Curve, beside: Sequence[Curve], limits: Thresholds
     evidence = [
         point(curve, at, f"{curve.name} is {word} at {curve.where(at)} and stays so for the {tail} point(s) to the end", primary=True)
     ]
+    survived = np.flatnonzero(~np.isfinite(curve.values[:at]))
+    if len(survived):
+        omen = int(survived[0])
+        evidence.append(point(curve, omen, f"it had been so before: {len(survived)} point(s) from {curve.where(omen)} on, and recovered"))
     if at:
         evidence.append(point(curve, at - 1, f"last finite value: {curve.values[at - 1]:.4g} at {curve.where(at - 1)}"))
     other = matching(curve, [c for c in beside if c.shape.name == "nan-death"])

@@ -12,7 +12,7 @@ This is not it: noise around a clear descent, a few odd evaluations, rewards of 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from postmortem.rules.curve._losses import finite, index, matching, number, rewa
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "warning"
+RISES = ("turn", "divergence")  # swings around a rise are part of the rise
 explains: tuple[str, ...] = ("overfitting", "plateau")
 fix = (
     "Lower the learning rate (or let it decay to a tenth) for the last half of the run, and average the weights (EMA, "
@@ -63,13 +64,18 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
             continue
         other = matching(curve, training)
         calm = other is not None and 0 <= number(other, "swing") < limits.calm * number(other, "gain")
-        yield _hit(curve, other, calm)
+        if curve.shape.name == "oscillation":
+            yield _hit(curve, other, calm)
+        elif calm and curve.shape.name not in RISES:
+            title = "The validation loss is noisy: single evaluations say little"
+            yield replace(_hit(curve, other, calm), severity="note", confidence="low", title=title)
+        else:
+            continue
         return
 
 
 def _swings(curve: Curve, limits: Thresholds) -> bool:
-    large = number(curve, "swing") > limits.share * abs(number(curve, "quarter")) and number(curve, "turns") >= limits.turns
-    return curve.shape.name == "oscillation" and large
+    return number(curve, "swing") > limits.share * abs(number(curve, "quarter")) and number(curve, "turns") >= limits.turns
 
 
 def _hit(curve: Curve, other: Curve | None, calm: bool) -> Hit:

@@ -13,7 +13,7 @@ accuracy still improves (over-confidence, told as a note), training and validati
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from postmortem.rules.curve._losses import (
     first,
     index,
     last,
+    late_climb,
     level_at,
     matching,
     number,
@@ -80,6 +81,9 @@ class Thresholds:
         "fall of the training loss after that minimum, as a share of all it gained",
         "a training loss that has stopped is no proof",
     )
+    few: float = limit(12, "evaluations", "fewest evaluations for a note on a mild rise", "a line after the minimum needs room")
+    mild: float = limit(0.03, "share", "the rise that is worth a note, as a share of the minimum", "3 % is beyond most evaluation noise")
+    lean: float = limit(3.0, "times", "slope after the minimum, in its own standard errors, for that note", "one in 700 by chance")
     better: float = limit(
         0.1,
         "share",
@@ -105,6 +109,22 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
             continue
         yield _hit(case, curve, other, at, limits)
         return
+    for curve in validation:
+        other = matching(curve, training)
+        if other is None or finite(curve) < limits.few or not _leans(curve, limits):
+            continue
+        at = _minimum(curve)
+        if share_at(curve, at) < limits.early and _still_falls(other, share_at(curve, at), limits):
+            title = "The validation loss ends above its best while the training loss went on falling"
+            yield replace(_hit(case, curve, other, at, limits), severity="note", confidence="low", title=title)
+            return
+
+
+def _leans(curve: Curve, limits: Thresholds) -> bool:
+    """Whether the validation loss rises after its best, mildly but beyond doubt: a note, also where the run then died or swings."""
+    rise, widths = late_climb(curve)
+    above = number(curve, "quarter") - number(curve, "best")
+    return widths > limits.lean and min(rise, above) > limits.mild * abs(number(curve, "best"))
 
 
 def _minimum(curve: Curve) -> int:

@@ -20,6 +20,8 @@ from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import (
     BOUNDED,
+    EVALUATION,
+    REWARDS,
     finite,
     first,
     index,
@@ -53,13 +55,14 @@ class Thresholds:
         20, "evaluations", "fewest evaluations of a score that never got anywhere", "early evaluations of any run are poor"
     )
     settled: float = limit(
-        0.5, "share", "a loss that finds nothing better after this share of the run has stopped", "half of the run bought nothing"
+        0.6, "share", "a loss that finds nothing better after this share of the run has stopped", "40 % of the run bought nothing"
     )
     poor: float = limit(0.1, "share", "a bounded score whose trend never exceeds it got nowhere", "a tenth of what is possible")
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     losses = val_losses(case) or train_losses(case)
+    beside = [c for c in scores(case, *EVALUATION) if c.metric not in REWARDS]
     known = [c for c in scores(case) if c.metric in BOUNDED and finite(c) >= limits.evaluations]
     if not known:
         yield from too_short("plateau", losses, limits.points, "loss")
@@ -72,14 +75,22 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
         return
     if rewarded(case):
         return
-    for curve in losses:
+    if any(c.shape.name == "still-improving" for c in [*(val_losses(case)), *beside]):
+        return
+    for curve in [*losses, *beside]:
         at = _stopped(curve, limits)
         if at is not None:
+            share = 100 * (1 - share_at(curve, at))
             evidence = [
-                point(curve, at, f"{curve.name} comes down to {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
-                point(curve, last(curve), f"and is at {number(curve, 'end'):.4g} at the end, {len(curve) - at} points later"),
+                point(curve, at, f"{curve.name} gets to {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
+                point(
+                    curve,
+                    last(curve),
+                    f"and is at {number(curve, 'end'):.4g} at the end: the last {share:.0f} % of the run brought no improvement",
+                ),
             ]
-            yield Hit(evidence, curve.when(at), "low", "note", title="The loss stopped improving well before the end of the run")
+            what = "loss" if curve.kind == "loss" else "validation score"
+            yield Hit(evidence, curve.when(at), "low", "note", title=f"The {what} stopped improving well before the end of the run")
             return
 
 

@@ -20,10 +20,12 @@ from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import (
     BOUNDED,
     EVALUATION,
+    among,
     finite,
     first,
     index,
     last,
+    late_gain,
     level_at,
     number,
     rewarded,
@@ -42,12 +44,21 @@ fix = (
     "If the curve falls in a straight line, raise the learning rate two- to threefold as well.",
 )
 prevention = ("Choose the length by the curve: stop when the smoothed validation loss has gained less than 1 % in a tenth of the run.",)
+OVER = ("turn", "divergence", "forgetting", "constant", "nan-death", "oscillation")  # nothing gets better at the end of such a curve
 GOOD = ("still-improving", "converging", "warm-up", "noisy-falling", "staircase")
 
 
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(8, "points", "fewest points of a curve", "a pace over the last fifth needs some")
+    few: float = limit(5, "points", "the same for a note", "two points of the last quarter against two of the quarter before")
+    late: float = limit(
+        0.02,
+        "share",
+        "gain of the last quarter over the quarter before that is worth a note, as a share of the level",
+        "the prevention's 1 % in a tenth of the run, less its noise",
+    )
+    sure: float = limit(2.5, "times", "the same gain, in widths of its own error", "one flat curve in 160 shows it by chance")
     pace: float = limit(
         0.5,
         "share",
@@ -81,10 +92,18 @@ class Thresholds:
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     validation, training = val_losses(case), train_losses(case)
     rates = [c for c in scores(case, *EVALUATION) if c.metric in BOUNDED]
-    yield from too_short("still-improving", validation or rates or training, limits.points, "loss")
-    judged = [c for c in (validation or rates) if finite(c) >= limits.points]
+    yield from too_short("still-improving", validation or rates or training, limits.few, "loss")
+    hit = _cut_short(case, validation or rates, training, limits)
+    hit = hit or _late(validation or rates, [] if rewarded(case) else training, limits)
+    if hit is not None:
+        yield hit
+
+
+def _cut_short(case: Case, validation: list[Curve], training: list[Curve], limits: Thresholds) -> Hit | None:
+    """The run ended at a good share of its average pace."""
+    judged = [c for c in validation if finite(c) >= limits.points]
     if any(_stopped(c) for c in judged):
-        return
+        return None
     schedule = case.one("lr")
     least = _least(schedule, limits)
     warming = least == limits.warming
@@ -94,10 +113,36 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
         if finite(c) >= limits.points and c.shape.name in GOOD and (_clear(c, limits) or (warming and not _stopped(c)))
     ]
     if not falling or 2 * sum(_pace(c) > min(limits.mild, least) for c in judged or training) < len(judged or training):
-        return
-    curve = max(falling, key=lambda c: (c in judged, _pace(c)))
-    if _pace(curve) > min(limits.mild, least):
-        yield _hit(curve, schedule if least != limits.pace else None, _pace(curve) > least and not rewarded(case))
+        return None
+    curve = max(falling, key=lambda c: (among(c, judged), _pace(c)))
+    if _pace(curve) <= min(limits.mild, least):
+        return None
+    return _hit(curve, schedule if least != limits.pace else None, _pace(curve) > least and not rewarded(case))
+
+
+def _late(validation: list[Curve], training: list[Curve], limits: Thresholds) -> Hit | None:
+    """A note: the last quarter is clearly better than the one before, and no validation curve says the contrary."""
+    judged = [c for c in validation if finite(c) >= limits.few]
+    gains = [c for c in [*judged, *training] if finite(c) >= limits.few and _gains(c, limits)]
+    if not gains or any(c.shape.name in OVER or late_gain(c)[1] < -1 for c in judged):
+        return None
+    curve = max(gains, key=lambda c: (among(c, judged), late_gain(c)[1]))
+    share = late_gain(curve)[0]
+    at = round(0.75 * last(curve))
+    evidence = [
+        point(
+            curve, last(curve), f"{curve.name} stands at {level_at(curve, 1.0):.4g} at {curve.where(last(curve))}, its end", primary=True
+        ),
+        point(curve, at, f"at {curve.where(at)} it stood at {level_at(curve, 0.75):.4g}; its last quarter is {100 * share:.2g} % better"),
+    ]
+    return Hit(evidence, curve.when(last(curve)), "low", "note", title="The run was still getting better, slowly, when it ended")
+
+
+def _gains(curve: Curve, limits: Thresholds) -> bool:
+    """Whether the last quarter is better than the one before: by a share of the level, or at the steady pace of a slow burn."""
+    share, widths = late_gain(curve)
+    steady = curve.shape.name == "slow-burn" and _pace(curve) > limits.pace
+    return widths > limits.sure and (share > limits.late or steady) and curve.shape.name not in OVER
 
 
 def _least(schedule: Curve | None, limits: Thresholds) -> float:

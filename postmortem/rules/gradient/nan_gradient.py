@@ -17,7 +17,7 @@ from postmortem.rules.examples import drawn, fall, flat, join, nan
 
 severity = "error"
 needs = ("grad_norm",)
-explains = ("nan-death", "steps-skipped", "divergence")
+explains = ("steps-skipped", "divergence")
 fix = (
     "Run one step under `torch.autograd.set_detect_anomaly(True)`; guard the operation it names: `log(x.clamp_min(1e-8))`, `sqrt(x + 1e-8)`, `a / (b + 1e-8)`.",
     "With fp16 use bf16 or a GradScaler; clip after `scaler.unscale_(optimizer)`.",

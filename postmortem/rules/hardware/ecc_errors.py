@@ -11,17 +11,27 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from postmortem.rules.base import Case, Hit, point
+from postmortem.model import Onset, Unchecked
+from postmortem.rules.base import Case, Hit, point, quote
 from postmortem.rules.examples import flat, join, telemetry
 
 severity = "warning"
-needs = ("gpu_ecc_uncorrected",)
 explains = ("gpu-xid", "illegal-memory-access", "nan-death")
 fix = ("Drain the node and reset the GPU: `nvidia-smi --gpu-reset -i N`; if errors come back, replace the card.",)
 prevention = ("Check `ecc.errors.uncorrected.volatile.total` in the job's prologue and refuse the node if it is above 0.",)
 
 
-def check(case: Case) -> Iterator[Hit]:
+SAID = r"(?i)\buncorrectable ECC error"
+
+
+def check(case: Case) -> Iterator[Hit | Unchecked]:
+    said = case.said(SAID, "exception", "log", "hardware")
+    if said:  # what it did to the run is told by the rule that reads this exception; here it is the hint at the hardware
+        yield Hit([quote(said[0], primary=True)], Onset(time=said[0].time), "high", "note")
+    if not case.all("gpu_ecc_uncorrected"):
+        if not said:
+            yield Unchecked("ecc-errors", "the run holds no count of ECC errors")
+        return
     for curve in case.all("gpu_ecc_uncorrected"):
         bad = np.flatnonzero(curve.values > 0)
         if len(bad):

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from postmortem.model import Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.examples import drawn, flat, join
 
 severity = "warning"
-needs = ("throughput",)
+SPEEDS = ("throughput",)
+TIMES = ("step_time", "step_time_ms", "batch_time_ms")  # a step time that doubles is half the speed
 explains = ("time-limit", "still-improving")
 fix = ("Compare data time, GPU clock and memory before and after the drop; run `nvidia-smi dmon` on the node for a minute.",)
 prevention = ("Log samples per second and alarm when its median over a hundred steps falls below half of its best.",)
@@ -31,9 +33,12 @@ class Thresholds:
     samples: float = limit(30, "samples", "fewer samples have no level", "15 on each side")
 
 
-def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
-    for curve in case.all("throughput"):
-        values = curve.values
+def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    curves = [c for metric in (*SPEEDS, *TIMES) for c in case.all(metric)]
+    if not curves:
+        yield Unchecked("throughput-drop", "the run holds no throughput and no step time")
+    for curve in curves:
+        values = 1.0 / np.where(curve.values > 0, curve.values, np.nan) if curve.metric in TIMES else curve.values
         n = len(values)
         if n < limits.samples or not np.isfinite(values).all() or (values <= 0).any():
             continue
@@ -42,11 +47,13 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         for cut in cuts:
             before, after = values[max(1, cut - 5 * margin) : cut], values[cut:]
             level = float(np.median(before))
+            told = float(np.median(curve.values[max(1, cut - 5 * margin) : cut]))
+            later = float(np.median(curve.values[cut:]))
             if np.median(after) <= limits.drop * level and _spread(before) <= limits.steady and _spread(after) <= limits.steady:
                 yield Hit(
                     [
-                        point(curve, cut - 1, f"{curve.raw_name} is {level:.4g} until {curve.where(cut - 1)}"),
-                        point(curve, cut, f"and {np.median(after):.4g} from {curve.where(cut)} to the end", primary=True),
+                        point(curve, cut - 1, f"{curve.raw_name} is {told:.4g} until {curve.where(cut - 1)}"),
+                        point(curve, cut, f"and {later:.4g} from {curve.where(cut)} to the end", primary=True),
                     ],
                     curve.when(cut),
                     confidence="medium",
@@ -61,10 +68,12 @@ def _spread(values: np.ndarray) -> float:
 
 fires_on = [
     drawn("half as fast from the middle on", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 50, noise=20), flat(300, 50, noise=10))),
+    drawn("the step time trebles", loss=np.linspace(2, 1, 100), step_time_ms=join(flat(100, 50, noise=3), flat(300, 50, noise=9))),
     drawn("three quarters of the speed lost", loss=np.linspace(2, 1, 200), tokens_per_sec=join(flat(80000, 80, noise=900), flat(20000, 120, noise=500))),
 ]
 quiet_on = [
     drawn("steady", loss=np.linspace(2, 1, 100), samples_per_sec=flat(1000, 100, noise=30)),
     drawn("slow first step", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(20, 1), flat(1000, 99, noise=30))),
+    drawn("a slow first step, as time", loss=np.linspace(2, 1, 100), step_time_ms=join(flat(9000, 1), flat(100, 99, noise=3))),
     drawn("a pause", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 60, noise=30), flat(200, 4), flat(1000, 36, noise=30))),
 ]
