@@ -15,7 +15,7 @@ import numpy as np
 
 from postmortem import vocabulary
 from postmortem.frame import NO_STEP, NO_TIME, Block
-from postmortem.model import Ending, Event, Reading, Status
+from postmortem.model import Ending, Event, Fate, Reading, Status
 
 PACE_KINDS = ("loss", "score", "rate", "norm", "speed", "time", "")
 COUNTER_TURNS = 3  # a step counter that falls back this often to the same place, always from the same height, counts batches of an epoch
@@ -167,13 +167,14 @@ def _first_time(reading: Reading) -> tuple[int, str]:
 def _judged(reading: Reading, starts: Sequence[int]) -> list[Event]:
     """The events of a file with their attempt and their fate."""
     lines = np.array([event.line or 0 for event in reading.events])
-    segments = np.searchsorted(np.asarray(starts, dtype=np.int64), lines, side="right") if len(lines) else []
+    segments = np.searchsorted(np.asarray(starts, dtype=np.int64), lines, side="right") if len(lines) else np.zeros(0, np.int64)
     job_ok = [e.line or 0 for e in reading.events if e.data.get("what") == "finish" and e.data.get("job_end")]
     finishes = [e.line or 0 for e in reading.events if e.data.get("what") == "finish" and not e.data.get("job_end")]
     judged = []
     outlived: set[str] = set()
     for event, segment in zip(reading.events, segments, strict=True):
         line = event.line or 0
+        fate: Fate
         if event.data.get("level") == "warning":
             fate = "warning"
         elif segment < len(starts):

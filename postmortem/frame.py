@@ -99,7 +99,7 @@ def assemble(readings: Iterable[Reading]) -> pl.DataFrame:
             "value": pl.Series(np.concatenate([np.asarray(block.values, np.float64) for block in blocks])),
             "series": _repeat([block.series for block in blocks], sizes, pl.UInt32()),
         }
-    ).cast(schema() | {"series": pl.UInt32()})
+    ).cast(pl.Schema(schema() | {"series": pl.UInt32()}))
     files = {file: number for number, file in reversed(list(enumerate(file for file, _ in pairs)))}
     order = np.lexsort((lines, np.repeat([files[file] for file, _ in pairs], sizes)))
     return frame if bool((order == np.arange(len(order))).all()) else frame[order]
@@ -134,7 +134,7 @@ def events_frame(events: Sequence[Event]) -> pl.DataFrame:
 
 def _column(blocks: Sequence[Block], name: str, missing: float, dtype: type) -> np.ndarray:
     """One optional column of all blocks, end to end, with `missing` where a block has none."""
-    parts = []
+    parts: list[np.ndarray] = []
     for block in blocks:
         part = getattr(block, name)
         parts.append(np.full(len(block.values), missing, dtype) if part is None else np.asarray(part, dtype))

@@ -23,7 +23,7 @@ def parsers() -> tuple[Parser, ...]:
     for entry in pkgutil.iter_modules(__path__):
         if not entry.name.startswith("_") and entry.name != "base":
             found.append(importlib.import_module(f"{__name__}.{entry.name}"))
-    return tuple(sorted(found, key=lambda module: module.NAME))  # type: ignore[arg-type]
+    return tuple(sorted(found, key=lambda module: module.NAME))
 
 
 def claim(source: SourceFile) -> Parser | None:

@@ -85,7 +85,8 @@ class _Report:
     def __init__(self, file: str) -> None:
         self.file, self.telemetry, self.events = file, Telemetry(), list[Event]()
         self.path: list[str] = []
-        self.gpu, self.time, self.leaf = -1, None, ""
+        self.gpu, self.leaf = -1, ""
+        self.time: int | None = None
         self.line = lambda: 0
 
     def entity(self, *_: object) -> None:

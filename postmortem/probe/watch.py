@@ -348,7 +348,7 @@ class Probe:
     def _tell_parameters(self, read: Mapping[str, list[float]], skipped: bool) -> None:
         members = self._parameters.members
         sizes, grads, drift, change = read["sizes"], read.get("grads"), read.get("drift"), read.get("change")
-        flag = {"step_ok": not skipped} if self._called or skipped else {}
+        flag = {"step_ok": int(not skipped)} if self._called or skipped else {}
         scale = {"loss_scale": float(self._scaler.get_scale())} if self._scaler is not None else {}
         self._say("GRAD", flag | ({f"grad_norm_{name}": l2(grads, mine) for name, mine in members.items()} if grads else {}))
         self._say("NORM", ({"grad_norm": l2(grads)} if grads else {}) | {"param_norm": l2(sizes)} | scale)

@@ -32,19 +32,19 @@ class Thresholds:
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
-    judged = [(e, failed) for e in case.kind("sample") if (failed := _failed(e)) is not None]
+    judged = [(e, bad) for e in case.kind("sample") if (bad := _failed(e)) is not None]
     if len(judged) < limits.requests:
         return
-    failed = np.array([bad for _, bad in judged], float)
+    failed = np.array([wrong for _, wrong in judged], float)
     window = int(min(limits.window, len(failed)))
     sums = np.convolve(failed, np.ones(window), mode="full")[: len(failed)]
     worst = int(np.argmax(sums))
     if sums[worst] < limits.errors or sums[worst] / window <= limits.share:
         return
     over = int(np.flatnonzero(sums >= max(limits.errors, limits.share * window))[0])
-    bad = [e for (e, b) in judged[: over + 1] if b]
+    errors = [e for e, wrong in judged[: over + 1] if wrong]
     yield Hit(
-        [quote(bad[0], primary=True), *(quote(e) for e in bad[-2:])],
+        [quote(errors[0], primary=True), *(quote(e) for e in errors[-2:])],
         cause=f"{int(failed.sum())} of {len(failed)} requests failed; in the worst window of {window} it was {100 * sums[worst] / window:.1f} %, above the limit from request {over + 1} on.",
     )
 
@@ -67,8 +67,14 @@ def _log(failures) -> str:
 fires_on = [
     files("from the middle on every tenth fails", requests__jsonl=_log([i > 600 and i % 10 == 0 for i in range(1200)])),
     files("every twentieth", requests__jsonl=_log([i % 20 == 0 for i in range(400)])),
+    files("one in fifty, eight in all", requests__jsonl=_log([i % 50 == 0 for i in range(400)])),
+    files("a short log", requests__jsonl=_log([i % 20 == 0 for i in range(200)])),
+    files("thirty in one stretch of many", requests__jsonl=_log([1000 <= i < 1300 and i % 10 == 0 for i in range(3500)])),
 ]
 quiet_on = [
     files("none fails", requests__jsonl=_log([False] * 400)),
     files("two in a thousand", requests__jsonl=_log([i in (100, 700) for i in range(1000)])),
+    files("six in a thousand, all at once", requests__jsonl=_log([400 <= i < 418 and i % 3 == 0 for i in range(1000)])),
+    files("sixty requests", requests__jsonl=_log([i % 10 == 0 for i in range(60)])),
+    files("four errors", requests__jsonl=_log([i % 60 == 7 for i in range(240)])),
 ]

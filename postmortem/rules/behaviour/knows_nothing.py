@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from postmortem.model import Curve
+from postmortem.model import Curve, Evidence
 from postmortem.rules.base import Case, Hit, limit, point, quote
 from postmortem.rules.behaviour._answers import answers
 from postmortem.rules.examples import drawn, fall, files, flat, line
@@ -57,6 +57,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
             yield Hit(
                 [
                     point(curve, 0, f"{curve.name} never exceeds {values.max():.3g} %", primary=True),
+                    *_too(case, curve, limits),
                     point(learned, -1, f"although {learned.name} fell from {learned.values[0]:.4g} to {learned.values[-1]:.4g}"),
                 ],
                 curve.when(0),
@@ -79,6 +80,13 @@ def _never(case: Case, limits: Thresholds) -> Iterator[Hit]:
             text = f"{curve.raw_name} is exactly 0 in {100 * zeros:.0f} % of its {len(curve)} points"
             yield Hit([point(curve, 0, text, primary=True)], curve.when(0), "low", "note")
             return
+
+
+def _too(case: Case, curve: Curve, limits: Thresholds) -> list[Evidence]:
+    """Another accuracy of the run that gets nowhere either: the one over the whole set, where the first counts batches."""
+    others = [c for c in case.all("accuracy") if c is not curve and c.split != "train" and len(c) >= limits.points]
+    poor = [c for c in others if np.isfinite(c.values).any() and float(np.nanmax(c.values)) <= limits.percent and _percent(c)]
+    return [point(c, 0, f"neither does {c.name}: at most {np.nanmax(c.values):.3g} %") for c in poor[:1]]
 
 
 def _percent(curve: Curve) -> bool:

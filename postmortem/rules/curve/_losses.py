@@ -116,18 +116,31 @@ def late_gain(curve: Curve) -> tuple[float, float]:
     return better / max(abs(before), 1e-12), better / max(error, 1e-12)
 
 
+def falls_late(curve: Curve) -> float:
+    """Slope of the straight line through the later half of a curve, in its own standard errors; positive where the curve gets better."""
+    known = curve.values[np.isfinite(curve.values)]
+    _, slope, error = straight(known[len(known) // 2 :])
+    return (slope if curve.direction == "up" else -slope) / max(error, 1e-300)
+
+
+def straight(values: np.ndarray) -> tuple[float, float, float]:
+    """Straight line through values (n,): its mean, its slope per point and the standard error of the slope; no slope for too few points."""
+    if len(values) < FEWEST_OF_A_LINE:
+        return float(values.mean()) if len(values) else float("nan"), 0.0, float("inf")
+    x = np.arange(len(values)) - (len(values) - 1) / 2
+    mean, slope = float(values.mean()), float(x @ values) / float(x @ x)
+    left = values - mean - slope * x
+    error = float(np.sqrt(left @ left / (len(values) - 2) / (x @ x)))
+    return mean, slope, max(error, 1e-12 * abs(slope))
+
+
 def late_climb(curve: Curve) -> tuple[float, float]:
     """How far a straight line through everything after the best point rises in the end, in units of the value, and in its own errors."""
     after = curve.values[index(curve, "at_best") :]
     after = after[np.isfinite(after)]
-    if len(after) < FEWEST_OF_A_LINE:
-        return 0.0, 0.0
-    x = np.arange(len(after)) - (len(after) - 1) / 2
-    slope = float(x @ after) / float(x @ x)
-    left = after - after.mean() - slope * x
-    error = float(np.sqrt(left @ left / (len(after) - 2) / (x @ x)))
+    _, slope, error = straight(after)
     sign = -1.0 if curve.direction == "up" else 1.0
-    return sign * slope * (len(after) - 1), sign * slope / max(error, 1e-12 * abs(slope), 1e-300)
+    return sign * slope * max(0, len(after) - 1), sign * slope / max(error, 1e-300)
 
 
 def _beside(case: Case) -> list[Curve]:

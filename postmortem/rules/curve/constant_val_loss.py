@@ -51,10 +51,10 @@ class Thresholds:
     rewards: float = limit(10, "points", "the same for a note on a reward", "no reward at all is common at first")
     rounding: float = limit(1e-5, "share", "spread of a loss that differs by rounding only", "printed with five or six digits")
     moves: float = limit(
-        0.02,
+        0.025,
         "share",
         "spread of a validation loss that goes nowhere, beside a training loss that is as flat, for a note",
-        "the 2 % up to which a curve counts as flat",
+        "the 2 % up to which a curve counts as flat, and a little noise",
     )
     learned: float = limit(0.05, "share", "fall of the training loss from which on it is evaluation that is broken", "5 % is beyond noise")
 

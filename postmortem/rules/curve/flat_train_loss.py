@@ -167,7 +167,8 @@ def _reached(curve: Curve, shown: int) -> list[Evidence]:
     """The first point at which the loss stands at the level it keeps, where that is not the point already shown."""
     end = number(curve, "end")
     at = int(np.argmax(np.abs(curve.values - end) <= max(AT_LEVEL * abs(end), 2 * number(curve, "raw_noise"))))
-    return [point(curve, at, f"it reaches the level it keeps at {curve.where(at)}: {curve.values[at]:.4g}")] if at > shown else []
+    told = f"it first stands at the level it keeps at {curve.where(at)}: {curve.values[at]:.4g}"
+    return [point(curve, at, told)] if at != shown else []
 
 
 def _share(curve: Curve) -> float:

@@ -79,8 +79,9 @@ def _swings(curve: Curve, limits: Thresholds) -> bool:
 
 
 def _hit(curve: Curve, other: Curve | None, calm: bool) -> Hit:
-    later = np.where(np.isfinite(curve.values), curve.values, np.nan)[len(curve) // 2 :]
-    low, high = (len(curve) // 2 + int(f(later)) for f in (np.nanargmin, np.nanargmax))
+    known = np.flatnonzero(np.isfinite(curve.values))
+    later = known[len(known) // 2 :]
+    low, high = (int(later[f(curve.values[later])]) for f in (np.argmin, np.argmax))
     evidence = [
         point(curve, high, f"in its later half {curve.name} swings up to {curve.values[high]:.4g} at {curve.where(high)}", primary=True),
         point(curve, low, f"and down to {curve.values[low]:.4g} at {curve.where(low)}; it changes side {number(curve, 'turns'):.0f} times"),

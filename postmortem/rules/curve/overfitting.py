@@ -71,6 +71,9 @@ class Thresholds:
     of_drop: float = limit(
         0.3, "share", "the same rise, as a share of what the validation loss had gained before", "less is a mild rise after a good run"
     )
+    wasted: float = limit(
+        0.25, "share", "a minimum before this share of the run: three quarters of it only made things worse", "no good run ends like that"
+    )
     noise: float = limit(4.0, "times", "the same rise, in widths of the noise of evaluation", "four standard deviations")
     early: float = limit(
         0.8, "share", "the minimum must lie before this share of the run", "a rise in the last fifth may be noise or the start of a turn"
@@ -146,7 +149,9 @@ def _turned(curve: Curve, at: int, limits: Thresholds) -> bool:
     best = number(curve, "best")
     rise = _rise(curve)
     noise = min(number(curve, "raw_noise"), number(curve, "swing") or np.inf)
-    enough = rise > max(limits.rise * abs(best), limits.of_drop * max(0.0, number(curve, "drop")))
+    early = share_at(curve, at) < limits.wasted and late_climb(curve)[1] > limits.lean
+    before = 0.0 if early else limits.of_drop * max(0.0, number(curve, "drop"))  # most of the run made it worse: what came before is no excuse
+    enough = rise > max(limits.rise * abs(best), before)
     lasting = curve.shape.name != "oscillation" or rise > number(curve, "swing") / 2
     return enough and rise > limits.noise * noise / np.sqrt(max(1.0, finite(curve) / 20)) and share_at(curve, at) < limits.early and lasting
 

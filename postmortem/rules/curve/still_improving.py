@@ -21,6 +21,7 @@ from postmortem.rules.curve._losses import (
     BOUNDED,
     EVALUATION,
     among,
+    falls_late,
     finite,
     first,
     index,
@@ -59,6 +60,9 @@ class Thresholds:
         "the prevention's 1 % in a tenth of the run, less its noise",
     )
     sure: float = limit(2.5, "times", "the same gain, in widths of its own error", "one flat curve in 160 shows it by chance")
+    line: float = limit(
+        2.3, "times", "or else the slope of the later half, in its own errors: a noisy curve shows it sooner", "one flat curve in 100"
+    )
     pace: float = limit(
         0.5,
         "share",
@@ -142,7 +146,8 @@ def _gains(curve: Curve, limits: Thresholds) -> bool:
     """Whether the last quarter is better than the one before: by a share of the level, or at the steady pace of a slow burn."""
     share, widths = late_gain(curve)
     steady = curve.shape.name == "slow-burn" and _pace(curve) > limits.pace
-    return widths > limits.sure and (share > limits.late or steady) and curve.shape.name not in OVER
+    sure = widths > limits.sure or falls_late(curve) > limits.line
+    return sure and (share > limits.late or steady) and curve.shape.name not in OVER
 
 
 def _least(schedule: Curve | None, limits: Thresholds) -> float:

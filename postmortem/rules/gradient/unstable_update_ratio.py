@@ -17,7 +17,7 @@ from postmortem.rules.examples import drawn, fall, flat, join
 
 severity = "warning"
 needs = ("update_ratio",)
-explains = ("divergence", "nan-death", "loss-spike", "oscillation", "parameter-explosion", "exploding-gradient")
+explains = ("divergence", "nan-death", "loss-spike", "oscillation", "parameter-explosion", "exploding-gradient", "dead-neurons")
 fix = ("Lower the learning rate by a factor of 10; clip gradients; warm up over the first few hundred steps. Aim at an update ratio of 1e-3.",)
 prevention = ("Log the update ratio per group every fifty steps; alarm above 1e-1.",)
 

@@ -24,8 +24,8 @@ def check(case: Case) -> Iterator[Hit]:
             yield Hit([point(curve, -1, f"{curve.raw_name} is true", primary=True), *(point(c, -1, f"{c.raw_name} = {c.values[-1]:.4g}") for c in beside)])
     for setting in case.settings:
         if setting.key.rsplit(".", 1)[-1] == "worse_than_identity" and setting.value is True:
-            beside = [s for s in case.settings if s.origin.file == setting.origin.file and s.key.endswith(("identity_mae", "model_mae"))]
-            yield Hit([configured(setting, primary=True), *(configured(s) for s in beside)])
+            told = [s for s in case.settings if s.origin.file == setting.origin.file and s.key.endswith(("identity_mae", "model_mae"))]
+            yield Hit([configured(setting, primary=True), *(configured(s) for s in told)])
 
 
 fires_on = [

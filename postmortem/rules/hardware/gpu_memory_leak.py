@@ -16,7 +16,7 @@ import numpy as np
 
 from postmortem.model import Curve
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.examples import drawn, flat, join, line, telemetry
+from postmortem.rules.examples import drawn, flat, join, line, nan, telemetry
 
 severity = "warning"
 explains = ("cuda-oom", "host-oom")
@@ -69,9 +69,17 @@ def _grows(curve: Curve, limits: Thresholds) -> Hit | None:
 fires_on = [
     drawn("allocated memory climbs all the way", loss=line(2, 1, 100), cuda_mem_allocated_mb=line(4000, 9000, 100, noise=20)),
     telemetry("used memory climbs in the telemetry", util=flat(90, 100), mem_used=line(6000, 15500, 100), mem_total=flat(16000, 100)),
+    drawn("a short log", loss=line(2, 1, 40), cuda_mem_allocated_mb=line(4000, 9000, 40)),
 ]
 quiet_on = [
     drawn("caches fill, then it stays", loss=line(2, 1, 100), cuda_mem_allocated_mb=join(line(2000, 8000, 8), flat(8000, 92, noise=5))),
     drawn("swings with the batch length", loss=line(2, 1, 100), cuda_mem_allocated_mb=flat(8000, 100, noise=900)),
     drawn("one jump when validation starts", loss=line(2, 1, 100), cuda_mem_allocated_mb=join(flat(6000, 50, noise=2), flat(8000, 50, noise=2))),
+    drawn("a tenth more in the end", loss=line(2, 1, 100), cuda_mem_allocated_mb=line(8000, 8900, 100)),
+    drawn("more and more of a swing", loss=line(2, 1, 100), cuda_mem_allocated_mb=line(4000, 8000, 100, noise=2000)),
+    drawn("a cache that fills ever slower", loss=line(2, 1, 100), cuda_mem_allocated_mb=8000 - 4000 * np.exp(-line(0, 2.4, 100))),
+    drawn("most of it in the first steps", loss=line(2, 1, 100), cuda_mem_allocated_mb=join(line(6500, 8000, 8), line(8000, 9300, 92))),
+    drawn("two dozen points", loss=line(2, 1, 25), cuda_mem_allocated_mb=line(4000, 9000, 25)),
+    drawn("the model arrives late", loss=line(2, 1, 100), cuda_mem_allocated_mb=join(flat(0, 25), line(100, 8000, 75))),
+    drawn("readings are missing", loss=line(2, 1, 100), cuda_mem_allocated_mb=join(line(4000, 6000, 40), nan(2), line(6000, 9000, 58))),
 ]

@@ -42,8 +42,11 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     telemetry("power brake in half of the samples", util=flat(95, 60), power=flat(300, 60), brake=join(flat(0, 30), flat(1, 30))),
     telemetry("power brake all the time", util=flat(95, 40), power=flat(300, 40), brake=flat(1, 40)),
+    telemetry("six samples of twelve", util=flat(95, 12), power=flat(300, 12), brake=join(flat(0, 6), flat(1, 6))),
 ]
 quiet_on = [
     telemetry("at full power, no brake", util=flat(95, 60), power=flat(300, 60), brake=flat(0, 60)),
     telemetry("one blip", util=flat(95, 60), power=flat(300, 60), brake=join(flat(0, 59), flat(1, 1))),
+    telemetry("a tenth of the samples", util=flat(95, 60), power=flat(300, 60), brake=join(flat(0, 54), flat(1, 6))),
+    telemetry("two samples of eight", util=flat(95, 8), power=flat(300, 8), brake=join(flat(0, 6), flat(1, 2))),
 ]

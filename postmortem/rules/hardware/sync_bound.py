@@ -56,4 +56,6 @@ fires_on = [
 quiet_on = [
     drawn("the parts add up", step_time_ms=flat(70, 40), **_parts),
     drawn("a slow loader is another fault", step_time_ms=flat(265, 40), **(_parts | {"data_time_ms": flat(200, 40)})),
+    drawn("a third is not timed", step_time_ms=flat(100, 40), **_parts),
+    drawn("a dozen steps", step_time_ms=flat(200, 12), **{name: values[:12] for name, values in _parts.items()}),
 ]

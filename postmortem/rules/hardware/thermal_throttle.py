@@ -45,8 +45,12 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     telemetry("slowdown in half of the samples", util=flat(95, 60), temp=flat(92, 60), thermal=join(flat(0, 30), flat(1, 30))),
     telemetry("slowdown all the time", util=flat(95, 40), temp=flat(95, 40), thermal=flat(1, 40)),
+    telemetry("a tenth of the samples, no temperature told", util=flat(95, 60), thermal=join(flat(0, 54), flat(1, 6))),
+    telemetry("two cards", device=[0] * 20 + [1] * 20, util=flat(95, 40), temp=join(flat(60, 20), flat(92, 20)), thermal=join(flat(0, 20), flat(1, 20))),
 ]
 quiet_on = [
     telemetry("hot but not slowed down", util=flat(95, 60), temp=flat(83, 60), thermal=flat(0, 60)),
     telemetry("one blip", util=flat(95, 60), temp=flat(80, 60), thermal=join(flat(0, 59), flat(1, 1))),
+    telemetry("three samples of a hundred", util=flat(95, 100), temp=flat(80, 100), thermal=join(flat(0, 97), flat(1, 3))),
+    telemetry("two samples of twenty", util=flat(95, 20), temp=flat(80, 20), thermal=join(flat(0, 18), flat(1, 2))),
 ]
