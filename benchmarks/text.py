@@ -55,7 +55,7 @@ def _mixture(rng: np.random.Generator, i: int) -> str:
         return (
             f"node-{i % 64}:{i % 4096}:7 [{i % 8}] NCCL INFO Channel {i % 50}/0 : {i % 8}[{i % 8}] -> {i % 7}[{i % 7}] via P2P/CUMEM/read\n"
         )
-    return (_pairs, _short, _bars, _pairs)[kind - 6](rng, i)
+    return (_pairs, _short, _short, _pairs)[kind - 6](rng, i)
 
 
 def _different(rng: np.random.Generator, i: int) -> str:

@@ -74,9 +74,10 @@ def test_pairs_in_any_dress(read, line: str, expected: set[str]) -> None:
 @pytest.mark.parametrize(
     ("spelled", "value"),
     [
-        ("1,234", 1234.0), ("12.3M", 12.3e6), ("4.5e-3", 0.0045), ("88.2%", 88.2), ("-0.5", -0.5), (".25", 0.25), ("7.", 7.0), ("1:02:33", 3753.0),
-        ("nan", math.nan), ("-nan(ind)", math.nan), ("inf", math.inf), ("-inf", -math.inf), ("0.2216796875", 0.2216796875), ("6.1353354215621945", 6.1353354215621945),
-        ("1e400", math.inf), ("123456789012345678901234567890", 123456789012345678901234567890.0), ("tensor(0.125, device='cuda:0')", 0.125), ("[3e-4, 3e-4]", 3e-4),
+        ("1,234", 1234.0), ("12.3M", 12.3e6), ("4.5e-3", 0.0045), ("88.2%", 88.2), ("-0.5", -0.5), (".25", 0.25), ("7.", 7.0),
+        ("nan", math.nan), ("-nan(ind)", math.nan), ("inf", math.inf), ("-inf", -math.inf), ("1e400", math.inf), ("1:02:33", 3753.0),
+        ("0.2216796875", 0.2216796875), ("6.1353354215621945", 6.1353354215621945), ("[3e-4, 3e-4]", 3e-4),
+        ("123456789012345678901234567890", 123456789012345678901234567890.0), ("tensor(0.125, device='cuda:0')", 0.125),
     ],
 )  # fmt: skip
 def test_spellings_of_numbers(read, spelled: str, value: float) -> None:
@@ -175,6 +176,11 @@ def test_training_lines_with_steps_do_not_stay_in_a_section(read) -> None:
     assert one(reading, "acc").split == "val"
 
 
+def test_numbers_in_sentences_are_no_series(read) -> None:
+    prose = "they met at the corner when the score was {i} and nobody had seen the others come\n"
+    assert names(read("".join(prose.format(i=i) for i in range(9)))) == set()
+
+
 # ---------------------------------------------------------------------- tables and boxes
 
 
@@ -230,7 +236,10 @@ def test_bars_without_carriage_returns_are_taken_apart(read) -> None:
 
 
 def test_nested_keras_bars(read) -> None:
-    line = " 99/100 [=========>.] - ETA: 3s - loss: nanEpoch 2/9\n 50/100 [====>.....] - ETA: 2s - loss: 0.5\r100/100 [==========] - 9s - loss: 0.25 - val_loss: 0.5\n"
+    line = (
+        " 99/100 [=========>.] - ETA: 3s - loss: nanEpoch 2/9\n"
+        " 50/100 [====>.....] - ETA: 2s - loss: 0.5\r100/100 [==========] - 9s - loss: 0.25 - val_loss: 0.5\n"
+    )
     reading = read("Epoch 1/9\n" + line)
     losses = [block for block in reading.blocks if block.raw_name == "loss"]  # running ones and those at the end of an epoch
     assert np.array_equal(np.concatenate([block.values for block in losses]), [np.nan, 0.5, 0.25], equal_nan=True)

@@ -78,8 +78,8 @@ class Watch:
                 matches.append(("log", match.start(), {}))
                 break
         time = micros(found.bare[found.stamp[0] : found.stamp[1]]) if matches and found.stamp else None
-        for kind, at, facts in matches:
-            event = Event(self.file, line, kind, quoted(found.bare, at), time=time, rank=found.rank_value, data=facts)
+        for kind, at, told in matches:
+            event = Event(self.file, line, kind, quoted(found.bare, at), time=time, rank=found.rank_value, data=told)
             self.tallies.setdefault((shape, kind), Tally()).offer(event)
 
     def skip(self, shape: object, lines: int) -> None:

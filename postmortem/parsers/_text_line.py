@@ -94,9 +94,9 @@ def _dialect(line: Opened) -> Said | None:
     best: tuple[int, str, formats.Pattern, Sequence[formats.Field]] | None = None
     text = line.bare[:LONGEST]
     for family, pattern in _patterns():
-        fields = pattern.read(text)
-        if fields is not None and (best is None or len(fields) > best[0]):
-            best = (len(fields), family, pattern, fields)
+        read = pattern.read(text)
+        if read is not None and (best is None or len(read) > best[0]):
+            best = (len(read), family, pattern, read)
     if best is None:
         return None
     _, family, pattern, fields = best

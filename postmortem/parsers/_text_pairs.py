@@ -31,6 +31,9 @@ _LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
+MOST_LEAD, MOST_TAIL = 7, 3  # words before and behind the numbers of a line without `:` or `=`
+
+
 class Pair(NamedTuple):
     """A name, its number, and the split that the words before it say."""
 
@@ -101,7 +104,8 @@ def read(text: str, begin: int) -> Read | None:
             _add(found, gap.name, num)
         else:
             weak.append((len(found.pairs) + len(weak), gap.name, num, found.split))
-    _take_weak(found, weak)
+    if found.pairs or found.step or found.epoch or not _prose(text, previous, lead):
+        _take_weak(found, weak)
     if not found.pairs and found.epoch is None and (found.step is None or found.step_order == BAR_RANK):
         return None
     found.lead = tuple(word for word in lead if word not in LEADLESS)[:6]
@@ -195,6 +199,11 @@ def _add(found: Read, name: str, num: Num) -> None:
     split = None if says_split(name) else found.split
     if all(pair.name != name or pair.split != split for pair in found.pairs):
         found.pairs.append(Pair(name, num, split))
+
+
+def _prose(text: str, end: int, lead: list[str]) -> bool:
+    """Is the line a sentence with a number in it? Many words before its first number, or some behind the last one."""
+    return len(lead) > MOST_LEAD or len(_WORD.findall(text[end : end + 200])) > MOST_TAIL
 
 
 def _take_weak(found: Read, weak: list[tuple[int, str, Num, Split | None]]) -> None:

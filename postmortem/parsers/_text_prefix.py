@@ -84,12 +84,12 @@ def opened(line: str, labelled: bool = False) -> Opened:
             cuts.append(match.span())
     bare, origin = _without(line, sorted(cuts))
     begin = 0
-    if labelled and (match := _SLURM.match(bare)):
-        begin, rank = match.end(), rank or _there(match.span("rank"), origin)
-    while match := _WRITERS.match(bare, begin):
-        begin = match.end()
-        if rank is None and match["torchrun"]:
-            rank = _there(match.span("torchrun"), origin)
+    if labelled and (label := _SLURM.match(bare)):
+        begin, rank = label.end(), rank or _there(label.span("rank"), origin)
+    while writer := _WRITERS.match(bare, begin):
+        begin = writer.end()
+        if rank is None and writer["torchrun"]:
+            rank = _there(writer.span("torchrun"), origin)
     if begin:
         origin = list(range(begin, len(line))) if origin is None else origin[begin:]
         bare = bare[begin:]

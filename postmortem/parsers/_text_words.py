@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
     return frozenset(text.split())
 
 
@@ -37,7 +38,7 @@ EPOCHS = _phrases(
 RANKS = _phrases("global rank, global_rank, local rank, local_rank, proc, process rank, rank")
 
 # Words that a number may follow in a sentence; they never name one.
-STOP = _words(
+STOP = words(
     """
     a about after an and approx are as at attempt be best between by chapter code column cpu every exit file files first for found
     from got gpu gpus has have id in is it its job last line loaded next no node not of on only or over page per pid port process
@@ -45,11 +46,11 @@ STOP = _words(
     with within worker workers
     """
 )
-LINKS = _words("at by is now of reached to was")  # between a name and its number: "accuracy of 0.5"
-LEADLESS = _words("batch epoch info iter iteration step")  # words that do not tell one kind of line from another
+LINKS = words("at by is now of reached to was")  # between a name and its number: "accuracy of 0.5"
+LEADLESS = words("batch epoch info iter iteration step")  # words that do not tell one kind of line from another
 
 # Words that stand beside "validation" or "test" where these announce a section.
-COMPANY = _words(
+COMPANY = words(
     """
     running start starting begin beginning started phase set results result on the step loop stats metrics scores performance summary
     data of model for performing doing now during report mode and split stage

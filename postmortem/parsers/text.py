@@ -1,4 +1,15 @@
-"""Reads any stdout, stderr or log: series of numbers with their line, step and time, tracebacks, and lines that rules ask for."""
+"""Reads any stdout, stderr or log: series of numbers with their line, step and time, tracebacks, and lines that rules ask for.
+
+The way of a log: `_text_source` gives its bytes in chunks of whole lines, `_text_shapes` finds the few shapes its lines have,
+`_text_plans` decides once for each shape what it says (`_text_line`: a dialect of `formats`, or names before numbers in
+`_text_pairs`), `_text_columns` reads the numbers of all lines of a shape at once, `_text_marks` says below which heading, in
+which section, table or box each line stands, `_text_series` collects the points. `_text_reference` does all of it line by
+line and is what the tests hold the fast reader against.
+
+A series is (file, family of lines, name, split, rank). The family of a line is the pattern of a dialect that reads it, or the
+words before its first number; and whether it carries a step (`_text_line.Said.family`). How many digits a number has, a nan in
+its place, one more field at the end of the line: none of it makes another family.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +20,7 @@ from postmortem.parsers import _text_source as origin
 from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_fast import Fast
 from postmortem.parsers._text_settings import LONGEST_HEAD, settings_of
+from postmortem.parsers._text_words import words
 from postmortem.parsers.base import FALLBACK, NO, PLAUSIBLE, Request, SourceFile
 
 NAME = "text"
@@ -18,55 +30,11 @@ _LOG_NAME = re.compile(
     r"(?:\.(?:log|out|err|txt|stdout|stderr|md|console|[oe]\d+)(?:\.\d+)?|(?:^|[-_./])(?:log|logs|slurm|nohup|stdout|stderr|console|output|train)[^/]*)$",
     re.I,
 )
-_SOURCE = frozenset(
-    [
-        ".py",
-        ".sh",
-        ".bash",
-        ".ipynb",
-        ".c",
-        ".cc",
-        ".cpp",
-        ".cu",
-        ".cuh",
-        ".h",
-        ".hpp",
-        ".js",
-        ".ts",
-        ".html",
-        ".htm",
-        ".css",
-        ".rs",
-        ".go",
-        ".java",
-        ".lua",
-        ".r",
-        ".jl",
-        ".m",
-        ".tex",
-        ".yaml",
-        ".yml",
-        ".json",
-        ".jsonl",
-        ".ndjson",
-        ".toml",
-        ".cfg",
-        ".ini",
-        ".csv",
-        ".tsv",
-        ".xml",
-        ".svg",
-        ".proto",
-        ".prototxt",
-        ".patch",
-        ".diff",
-        ".lock",
-        ".env",
-        ".gitignore",
-        ".sql",
-        ".sbatch",
-        ".slurm",
-    ]
+_SOURCE = words(
+    """
+    .py .sh .bash .ipynb .c .cc .cpp .cu .cuh .h .hpp .js .ts .html .htm .css .rs .go .java .lua .r .jl .m .tex .yaml .yml .json .jsonl
+    .ndjson .toml .cfg .ini .csv .tsv .xml .svg .proto .prototxt .patch .diff .lock .env .gitignore .sql .sbatch .slurm
+    """
 )
 _NO_LOG = re.compile(
     r"(?:^|/)(?:readme|license|licence|changelog|requirements|constraints|conda-environment|code_of_conduct|model_card)[^/]*$", re.I

@@ -17,7 +17,7 @@ import numpy as np
 from postmortem.model import Curve, Evidence
 from postmortem.rules.base import Case, Hit, limit, point, quote
 from postmortem.rules.behaviour._answers import answers
-from postmortem.rules.examples import drawn, fall, files, flat, line
+from postmortem.rules.examples import drawn, fall, files, flat, join, line
 
 severity = "warning"
 explains = ("constant-val-loss", "still-improving", "plateau", "overfitting")
@@ -39,7 +39,12 @@ class Thresholds:
     tries: float = limit(20, "points", "evaluations of such a rate, or rewards that are nearly all zero", "early ones of any run are poor")
     nearly: float = limit(0.9, "share", "zeros among rewards from which on a note says so", "one lucky answer in ten")
     percent: float = limit(2.0, "%", "an accuracy that never exceeds it is at chance for 50 classes or more", "1 / 50")
-    fell: float = limit(0.2, "share", "the training loss must have fallen by so much: the model learned something, but nothing that evaluation sees", "a fifth is beyond noise")
+    fell: float = limit(
+        0.2,
+        "share",
+        "the training loss must have fallen by so much: the model learned something, but nothing that evaluation sees",
+        "a fifth is beyond noise",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
@@ -71,7 +76,8 @@ def _never(case: Case, limits: Thresholds) -> Iterator[Hit]:
         values = curve.values[np.isfinite(curve.values)]
         top = 100.0 if "%" in curve.unit or (len(values) and values.max() > 1) else 1.0
         if len(values) >= limits.tries and float(np.quantile(values, limits.nearly)) <= limits.never * top:
-            text = f"{curve.name} is at most {np.quantile(values, limits.nearly):.3g} in {100 * limits.nearly:.0f} % of its {len(values)} points"
+            most = np.quantile(values, limits.nearly)
+            text = f"{curve.name} is at most {most:.3g} in {100 * limits.nearly:.0f} % of its {len(values)} points"
             yield Hit([point(curve, 0, text, primary=True)], curve.when(0), "low", "note")
             return
     for curve in case.all("reward"):
@@ -109,9 +115,20 @@ fires_on = [
     files("no right answer", answers__jsonl=_log((f"what is {i} plus 2", f"perhaps {i * 31 + 7}", "false") for i in range(20))),
     drawn("reward that is never earned", loss=fall(1, 0.2, 80), episode_reward_mean=flat(0, 80)),
     drawn("accuracy at chance of 100 classes", train__loss=fall(4.6, 2.0, 60), val__acc1=flat(1.0, 60, noise=0.1)),
+    drawn("twenty evaluations", train__loss=fall(6.9, 3.0, 20), val__acc1=flat(1.2, 20)),
 ]
 quiet_on = [
     files("some right answers", answers__jsonl=_log((f"what is {i} plus 2", f"it is {i + 2}", "true" if i % 3 == 0 else "false") for i in range(20))),
     drawn("sparse reward that is found", loss=fall(1, 0.2, 80), episode_reward_mean=np.r_[np.zeros(40), np.ones(40)]),
     drawn("accuracy rises", train__loss=fall(4.6, 2.0, 60), val__acc1=line(1, 60, 60)),
+    files("six wrong answers", answers__jsonl=_log((f"what is {i} plus 2", f"perhaps {i * 31 + 7}", "false") for i in range(6))),
+    files("nobody says what is right", answers__jsonl="".join(f'{{"prompt": "what is {i}", "response": "{i}", "score": 1}}\n' for i in range(20))),
+    drawn("thirty rewards of zero", loss=fall(1, 0.2, 30), episode_reward_mean=flat(0, 30)),
+    drawn("six evaluations", train__loss=fall(4.6, 2.0, 60), val__acc1=flat(1.0, 6)),
+    drawn("twice the chance level of 50 classes", train__loss=fall(4.6, 2.0, 60), val__acc1=flat(4.0, 60, noise=0.1)),
+    drawn("a loss that hardly fell", train__loss=line(4.6, 4.1, 60), val__acc1=flat(1.0, 60, noise=0.1)),
+    drawn("a training accuracy", train__loss=fall(4.6, 2.0, 60), train__acc1=flat(1.0, 60, noise=0.1)),
+    drawn("seven tenths, in whatever unit", train__loss=fall(4.6, 2.0, 60), val__accuracy=flat(0.7, 60)),
+    drawn("only the validation loss fell", train__loss=flat(4.6, 60, noise=0.01), val__loss=fall(4.6, 2.0, 60), val__acc1=flat(1.0, 60, noise=0.1)),
+    drawn("five points of the loss", train__loss=line(4.6, 2.0, 5), val__acc1=flat(1.0, 60, noise=0.1)),
 ]

@@ -60,7 +60,7 @@ def finite(curve: Curve) -> int:
 
 def number(curve: Curve, name: str) -> float:
     """A number of the curve's shape; NaN where it has none of that name."""
-    return float(curve.shape.numbers.get(name, float("nan")))
+    return float(curve.shape.numbers.get(name, float("nan"))) + 0.0  # a score of 0 was measured upside down: no "-0"
 
 
 def index(curve: Curve, name: str) -> int:
@@ -76,6 +76,12 @@ def first(curve: Curve) -> int:
 def last(curve: Curve) -> int:
     """Index of the last finite point."""
     return len(curve) - 1 - int(np.argmax(np.isfinite(curve.values[::-1])))
+
+
+def told(curve: Curve, at: int, level: float) -> str:
+    """The value that stands at a point, as a reader finds it there, and the level around it where that is another number."""
+    value = f"{curve.values[at]:.4g}"
+    return value if value == f"{level:.4g}" else f"{value} (smoothed {level:.4g})"
 
 
 def share_at(curve: Curve, at: int) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import EVALUATION, finite, first, last, matching, number, scores, train_losses, val_losses
+from postmortem.rules.curve._losses import EVALUATION, finite, first, last, matching, number, scores, told, train_losses, val_losses
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
@@ -71,9 +71,9 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
         if finite(curve) >= least and _same(curve, BITS) and not _saturated(curve) and not silent:
             yield _hit(case, curve, limits)
             return
-    curve = _standing(losses, rates, rewards, moving, limits) or _idle(case, losses, limits)
-    if curve is not None:
-        yield replace(_hit(case, curve, limits), severity="note", confidence="low", title=_title(curve))
+    still = _standing(losses, rates, rewards, moving, limits) or _idle(case, losses, limits)
+    if still is not None:
+        yield replace(_hit(case, still, limits), severity="note", confidence="low", title=_title(still))
 
 
 def _standing(losses: list[Curve], rates: list[Curve], rewards: list[Curve], moving: list[Curve], limits: Thresholds) -> Curve | None:
@@ -131,7 +131,7 @@ def _hit(case: Case, curve: Curve, limits: Thresholds) -> Hit:
             point(
                 training,
                 last(training),
-                f"meanwhile {training.name} {went} from {number(training, 'start'):.4g} to {number(training, 'end'):.4g}",
+                f"meanwhile {training.name} {went} from {number(training, 'start'):.4g} to {told(training, last(training), number(training, 'end'))}",
             )
         )
     cause = (

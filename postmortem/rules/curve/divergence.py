@@ -166,7 +166,9 @@ def _hit(curve: Curve, at: int, validation: list[Curve], limits: Thresholds) -> 
     above = np.flatnonzero(curve.values[at:] > curve.values[begin] + limits.above * abs(curve.values[begin]))
     if len(above) and at + int(above[0]) not in (at, top, end):
         over = at + int(above[0])
-        evidence.insert(1, point(curve, over, f"it is clearly above its start for the first time at {curve.where(over)}: {curve.values[over]:.4g}"))
+        evidence.insert(
+            1, point(curve, over, f"it is clearly above its start for the first time at {curve.where(over)}: {curve.values[over]:.4g}")
+        )
     sure = curve.values[end] > limits.clear * abs(curve.values[begin])
     early = at <= max(2, len(curve) // 20)
     cause = (

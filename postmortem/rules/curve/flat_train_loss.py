@@ -19,7 +19,7 @@ import numpy as np
 
 from postmortem.model import Curve, Evidence, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import FALLING, finite, first, index, last, number, scores, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import FALLING, finite, first, index, last, number, scores, told, too_short, train_losses, val_losses
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
@@ -125,7 +125,7 @@ def _at_chance(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
             primary=True,
         ),
         *_reached(curve, at),
-        point(curve, last(curve), f"it is still {end:.4g} after {finite(curve)} points"),
+        point(curve, last(curve), f"it is still {told(curve, last(curve), end)} after {finite(curve)} points"),
         *_beside(case, guesses),
     ]
     return Hit(evidence, curve.when(at), "high", title=f"The training loss stays at chance level, ln({classes:g})")
@@ -150,12 +150,12 @@ def _flat(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     calm = number(curve, "raw_noise") < limits.calm * abs(number(curve, "end"))
     proven = calm and bool(still) and len(still) == len(others)
     evidence = [
-        point(curve, first(curve), f"{curve.name} begins at {number(curve, 'start'):.4g}", primary=True),
+        point(curve, first(curve), f"{curve.name} begins at {told(curve, first(curve), number(curve, 'start'))}", primary=True),
         *_reached(curve, first(curve)),
         point(
             curve,
             last(curve),
-            f"and ends at {number(curve, 'end'):.4g} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at "
+            f"and ends at {told(curve, last(curve), number(curve, 'end'))} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at "
             f"{curve.where(index(curve, 'at_best'))}",
         ),
         *_beside(case, still),

@@ -17,7 +17,7 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import BOUNDED, FALLING, finite, index, last, number, scores, too_short, train_losses
+from postmortem.rules.curve._losses import BOUNDED, FALLING, finite, index, last, number, scores, told, too_short, train_losses
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
@@ -66,9 +66,10 @@ def _hit(curve: Curve, fine: bool) -> Hit:
     at = curve.shape.onset or top
     evidence = [
         point(curve, at, f"{curve.name} falls from {curve.values[at]:.4g} at {curve.where(at)}", primary=True),
-        point(curve, top, f"its best level was {number(curve, 'best'):.4g} at {curve.where(top)}"),
-        point(curve, last(curve), f"it ends at {number(curve, 'end'):.4g}"),
+        point(curve, last(curve), f"it ends at {told(curve, last(curve), number(curve, 'end'))}"),
     ]
+    if top != at:
+        evidence.insert(1, point(curve, top, f"its best level was around {curve.where(top)}: {told(curve, top, number(curve, 'best'))}"))
     return Hit(evidence, curve.when(at), "high" if finite(curve) >= 20 else "medium", "warning" if fine else None)
 
 

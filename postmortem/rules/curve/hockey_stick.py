@@ -28,6 +28,7 @@ from postmortem.rules.curve._losses import (
     number,
     rewarded,
     scores,
+    told,
     too_short,
     train_losses,
     val_losses,
@@ -51,7 +52,10 @@ class Thresholds:
         0.1, "share", "a bounded score that never exceeds it proves that the floor is no good one", "a tenth of what is possible"
     )
     at_once: float = limit(
-        0.05, "share", "fall from the first point to the floor of a curve that is flat from its second point on", "5 % is more than a wobble"
+        0.05,
+        "share",
+        "fall from the first point to the floor of a curve that is flat from its second point on",
+        "5 % is more than a wobble",
     )
     noise: float = limit(10.0, "times", "the same fall, in widths of the noise on the floor", "ten standard deviations are no noise")
     evaluations: float = limit(5, "evaluations", "fewest evaluations of such a score", "the first evaluations of any run are poor")
@@ -95,7 +99,7 @@ def _hit(curve: Curve, at: int, poor: Curve | None) -> Hit:
             f"{curve.name} has fallen from {curve.values[first(curve)]:.4g} to {level_at(curve, at / len(curve)):.4g} at {curve.where(at)}",
             primary=True,
         ),
-        point(curve, last(curve), f"and is at {number(curve, 'end'):.4g} at the end, {len(curve) - at} points later"),
+        point(curve, last(curve), f"and is at {told(curve, last(curve), number(curve, 'end'))} at the end, {len(curve) - at} points later"),
     ]
     if poor is not None:
         evidence.append(point(poor, last(poor), f"{poor.name} never exceeds {max(poor.values):.4g}"))

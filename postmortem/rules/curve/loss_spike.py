@@ -18,7 +18,19 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import finite, index, level_at, number, rewarded, share_at, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import (
+    EVALUATION,
+    finite,
+    index,
+    level_at,
+    number,
+    rewarded,
+    share_at,
+    told,
+    too_short,
+    train_losses,
+    val_losses,
+)
 from postmortem.rules.examples import drawn, fall, flat, join, line, nan
 
 severity = "warning"
@@ -28,6 +40,15 @@ fix = (
     "Clip gradients: `torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)`; a batch hundreds of times the usual then counts as one.",
     "Find the batch: log the sample ids of every step, and look at those of the step of the spike.",
     "Continue from the checkpoint before the spike and skip that batch; for large models lower Adam's beta2 to 0.95.",
+)
+EVALUATION_BLEW_UP = (
+    "The training loss saw nothing of it: it is the evaluation that blew up. Running statistics of BatchNorm that have not settled (a high "
+    "learning rate, small or unequal batches across GPUs) are the usual cause, then one extreme validation batch, then half precision."
+)
+EVALUATION_FIX = (
+    "Evaluate that checkpoint again in float32: the same number means that its weights or running statistics hold it, not the precision.",
+    "Lower the learning rate or BatchNorm's momentum, use SyncBatchNorm across GPUs, or GroupNorm; warm the learning rate up longer.",
+    "Look at the loss of each validation batch: one batch that makes it all is a matter of the data.",
 )
 prevention = ("Skip a step whose gradient norm is more than 10 times its running median, and count the skips.",)
 
@@ -59,7 +80,8 @@ class Thresholds:
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     curves = [*train_losses(case), *val_losses(case)]
     yield from too_short("loss-spike", curves, limits.few, "loss")
-    hits = [hit for c in curves if finite(c) >= limits.points and (hit := _judge(c, rewarded(case), limits))]
+    calm = [c for c in train_losses(case) if c.shape.name != "spike"]
+    hits = [hit for c in curves if finite(c) >= limits.points and (hit := _judge(c, calm, rewarded(case), limits))]
     loud = [hit for hit in hits if hit.severity is None]
     survived = [] if hits or rewarded(case) else [hit for c in curves if (hit := _survived(c, limits))]
     yield from (loud or hits or survived)[:2]
@@ -83,7 +105,7 @@ def _survived(curve: Curve, limits: Thresholds) -> Hit | None:
     return None
 
 
-def _judge(curve: Curve, moving: bool, limits: Thresholds) -> Hit | None:
+def _judge(curve: Curve, calm: list[Curve], moving: bool, limits: Thresholds) -> Hit | None:
     if curve.shape.name != "spike":
         return None
     at = _top(curve)
@@ -103,17 +125,24 @@ def _judge(curve: Curve, moving: bool, limits: Thresholds) -> Hit | None:
         point(
             curve,
             len(curve) - 1,
-            f"it ends at {end:.4g}"
+            f"it ends at {told(curve, len(curve) - 1, end)}"
             + (f", having come back at {curve.where(back)}" if back is not None else "; it never came back to where it had been"),
         ),
     ]
+    evaluation = curve.split in EVALUATION and bool(calm)
     loud = (lasting or (monstrous and share_at(curve, at) > limits.early)) and not moving
     return Hit(
         evidence,
         curve.when(at),
         "high" if lasting and monstrous else "medium",
         None if loud else "note",
-        title="" if loud else "The loss shot up and came back",
+        title=""
+        if lasting and loud
+        else "The loss shot up beyond all measure, and came back"
+        if loud
+        else "The loss shot up and came back",
+        cause=EVALUATION_BLEW_UP if evaluation else "",
+        fix=EVALUATION_FIX if evaluation else (),
     )
 
 

@@ -120,7 +120,7 @@ def _death(case: Case, curve: Curve, beside: Sequence[Curve], limits: Thresholds
         evidence.append(point(curve, at - 1, f"last finite value: {curve.values[at - 1]:.4g} at {curve.where(at - 1)}"))
     other = matching(curve, [c for c in beside if c.shape.name == "nan-death"])
     if other is not None:
-        evidence.append(point(other, other.shape.onset or 0, f"{other.name} follows at {other.where(other.shape.onset or 0)}"))
+        evidence.append(point(other, other.shape.onset or 0, f"{other.name} is so from {other.where(other.shape.onset or 0)} on"))
     moved, cause = _before(case, curve, at, limits)
     return Hit(evidence + moved, curve.when(at), confidence, cause=cause)  # type: ignore[arg-type]
 
@@ -141,6 +141,7 @@ def _before(case: Case, curve: Curve, at: int, limits: Thresholds) -> tuple[list
         return [], "It died within its first points: the learning rate, the initialisation, or NaN already in the data or the checkpoint."
     values = curve.values[known]
     best = int(np.argmin(values))
+    omens = at - len(known)
     start, end = float(values[0]), float(np.median(values[-3:]))
     if end - values[best] > limits.climb * max(start - values[best], 0.1 * abs(start)):
         climbed = point(
@@ -151,6 +152,11 @@ def _before(case: Case, curve: Curve, at: int, limits: Thresholds) -> tuple[list
         return [
             climbed
         ], "The loss climbed before it died: the learning rate was too high for where the model was, or the gradients were not clipped."
+    if omens:
+        return [], (
+            "It had become NaN before and recovered: numbers at the edge of their range (overflow in half precision) or single broken "
+            "batches that a skipped step survived, until one reached the weights. Run the batch of the last NaN in float32 to tell."
+        )
     return [], (
         "It died without warning, in the middle of a calm stretch: one bad batch, an operation such as log(0), or overflow in half "
         "precision. "

@@ -18,7 +18,7 @@ import numpy as np
 
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.curve._losses import finite, index, matching, number, rewarded, too_short, train_losses, val_losses
+from postmortem.rules.curve._losses import finite, index, matching, number, rewarded, told, too_short, train_losses, val_losses
 from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "warning"
@@ -79,16 +79,18 @@ def _swings(curve: Curve, limits: Thresholds) -> bool:
 
 
 def _hit(curve: Curve, other: Curve | None, calm: bool) -> Hit:
-    known = np.flatnonzero(np.isfinite(curve.values))
+    known, top = np.flatnonzero(np.isfinite(curve.values)), index(curve, "at_best")
     later = known[len(known) // 2 :]
     low, high = (int(later[f(curve.values[later])]) for f in (np.argmin, np.argmax))
     evidence = [
         point(curve, high, f"in its later half {curve.name} swings up to {curve.values[high]:.4g} at {curve.where(high)}", primary=True),
         point(curve, low, f"and down to {curve.values[low]:.4g} at {curve.where(low)}; it changes side {number(curve, 'turns'):.0f} times"),
-        point(curve, index(curve, "at_best"), f"its best level is {number(curve, 'best'):.4g} at {curve.where(index(curve, 'at_best'))}"),
+        point(curve, top, f"its best level is around {curve.where(top)}: {told(curve, top, number(curve, 'best'))}"),
     ]
     if calm and other is not None:
-        evidence.append(point(other, -1, f"meanwhile {other.name} falls from {number(other, 'start'):.4g} to {number(other, 'end'):.4g}"))
+        evidence.append(
+            point(other, -1, f"meanwhile {other.name} falls from {number(other, 'start'):.4g} to {told(other, -1, number(other, 'end'))}")
+        )
     return Hit(evidence, curve.when(min(low, high)), "medium" if calm else "low", None if calm else "note")
 
 

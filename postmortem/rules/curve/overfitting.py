@@ -32,6 +32,7 @@ from postmortem.rules.curve._losses import (
     rewarded,
     scores,
     share_at,
+    told,
     too_short,
     train_losses,
     val_losses,
@@ -150,7 +151,9 @@ def _turned(curve: Curve, at: int, limits: Thresholds) -> bool:
     rise = _rise(curve)
     noise = min(number(curve, "raw_noise"), number(curve, "swing") or np.inf)
     early = share_at(curve, at) < limits.wasted and late_climb(curve)[1] > limits.lean
-    before = 0.0 if early else limits.of_drop * max(0.0, number(curve, "drop"))  # most of the run made it worse: what came before is no excuse
+    before = (
+        0.0 if early else limits.of_drop * max(0.0, number(curve, "drop"))
+    )  # most of the run made it worse: what came before is no excuse
     enough = rise > max(limits.rise * abs(best), before)
     lasting = curve.shape.name != "oscillation" or rise > number(curve, "swing") / 2
     return enough and rise > limits.noise * noise / np.sqrt(max(1.0, finite(curve) / 20)) and share_at(curve, at) < limits.early and lasting
@@ -169,16 +172,27 @@ def _hit(case: Case, curve: Curve, other: Curve, at: int, limits: Thresholds) ->
         point(
             curve, at, f"{curve.name} is best at {curve.where(at)}: {curve.values[at]:.4g}, {100 * share:.0f} % into the run", primary=True
         ),
-        point(curve, last(curve), f"it ends at {end:.4g}, {100 * (end - best) / abs(best) if best else float('inf'):.0f} % above that"),
-        point(other, last(other), f"meanwhile {other.name} falls from {level_at(other, share):.4g} to {number(other, 'end'):.4g}"),
+        point(
+            curve,
+            last(curve),
+            f"it ends at {told(curve, last(curve), end)}, {100 * (end - best) / abs(best) if best else float('inf'):.0f} % above that",
+        ),
+        point(
+            other,
+            last(other),
+            f"meanwhile {other.name} falls from {level_at(other, share):.4g} to {told(other, last(other), number(other, 'end'))}",
+        ),
     ]
+    lowest = int(np.nanargmin(np.where(np.isfinite(curve.values), curve.values, np.nan)))
+    if lowest != at:
+        evidence.append(point(curve, lowest, f"its lowest single value is {curve.values[lowest]:.4g}, at {curve.where(lowest)}"))
     score = _better_score(case, share, limits) if end < number(curve, "start") else None
     if score is not None:
         evidence.append(
             point(
                 score,
                 last(score),
-                f"but {score.name} still improves after that, from {level_at(score, share):.4g} to {number(score, 'end'):.4g}",
+                f"but {score.name} still improves after that, from {level_at(score, share):.4g} to {told(score, last(score), number(score, 'end'))}",
             )
         )
         title = "The model grows over-confident: validation loss rises while its score still improves"

@@ -30,6 +30,7 @@ from postmortem.rules.curve._losses import (
     rewarded,
     scores,
     share_at,
+    told,
     too_short,
     train_losses,
     val_losses,
@@ -69,9 +70,10 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     poor = [c for c in known if _nowhere(c, limits)]
     if poor and len(poor) == len(known):
         curve = poor[0]
-        text = f"{curve.name} begins at {number(curve, 'start'):.4g} and ends at {number(curve, 'end'):.4g}; in {finite(curve)} "
-        f"evaluations its trend never exceeds {number(curve, 'best'):.4g}"
-        yield Hit([point(curve, last(curve), text, primary=True)], curve.when(first(curve)), "medium")
+        begins, ends = told(curve, first(curve), number(curve, "start")), told(curve, last(curve), number(curve, "end"))
+        text = f"{curve.name} ends at {ends} after {finite(curve)} evaluations; its trend never exceeds {number(curve, 'best'):.4g}"
+        evidence = [point(curve, last(curve), text, primary=True), point(curve, first(curve), f"it began at {begins}")]
+        yield Hit(evidence, curve.when(first(curve)), "medium", fix=(fix[1], fix[0], fix[2]))
         return
     if rewarded(case):
         return
@@ -86,7 +88,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
                 point(
                     curve,
                     last(curve),
-                    f"and is at {number(curve, 'end'):.4g} at the end: the last {share:.0f} % of the run brought no improvement",
+                    f"and is at {told(curve, last(curve), number(curve, 'end'))} at the end: the last {share:.0f} % of the run brought no improvement",
                 ),
             ]
             what = "loss" if curve.kind == "loss" else "validation score"

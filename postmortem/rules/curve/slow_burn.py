@@ -56,7 +56,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
 
 
 def _hit(curve: Curve, other: Curve | None, limits: Thresholds) -> Hit:
-    start, end = number(curve, "start"), number(curve, "end")
+    start = number(curve, "start")
     classes = number(curve, "chance")
     untrained = classes > 1 and abs(start / math.log(classes) - 1) < limits.chance
     clean = number(curve, "gain") > limits.clean * number(curve, "raw_noise")
@@ -64,17 +64,20 @@ def _hit(curve: Curve, other: Curve | None, limits: Thresholds) -> Hit:
         point(
             curve,
             first(curve),
-            f"{curve.name} begins at {start:.5g}" + (f", the chance level of {classes:g} classes" if untrained else ""),
+            f"{curve.name} begins at {curve.values[first(curve)]:.5g}"
+            + (f", the chance level of {classes:g} classes" if untrained else ""),
             primary=True,
         ),
         point(
             curve,
             last(curve),
-            f"and is at {end:.5g} after {finite(curve)} points: {100 * number(curve, 'gain') / abs(start):.2g} % in a straight line",
+            f"and is at {curve.values[last(curve)]:.5g} after {finite(curve)} points: {100 * number(curve, 'gain') / abs(start):.2g} % in a straight line",
         ),
     ]
     if other is not None:
-        evidence.append(point(other, last(other), f"{other.name} goes from {number(other, 'start'):.5g} to {number(other, 'end'):.5g}"))
+        evidence.append(
+            point(other, last(other), f"{other.name} goes from {other.values[first(other)]:.5g} to {other.values[last(other)]:.5g}")
+        )
     proven = untrained or clean
     return Hit(evidence, curve.when(first(curve)), "high" if untrained else "medium" if proven else "low", None if proven else "note")
 

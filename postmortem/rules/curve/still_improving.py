@@ -32,6 +32,7 @@ from postmortem.rules.curve._losses import (
     rewarded,
     scores,
     share_at,
+    told,
     too_short,
     train_losses,
     val_losses,
@@ -135,9 +136,17 @@ def _late(validation: list[Curve], training: list[Curve], limits: Thresholds) ->
     at = round(0.75 * last(curve))
     evidence = [
         point(
-            curve, last(curve), f"{curve.name} stands at {level_at(curve, 1.0):.4g} at {curve.where(last(curve))}, its end", primary=True
+            curve,
+            last(curve),
+            f"{curve.name} ends at {told(curve, last(curve), level_at(curve, 1.0))}, at {curve.where(last(curve))}",
+            primary=True,
         ),
-        point(curve, at, f"at {curve.where(at)} it stood at {level_at(curve, 0.75):.4g}; its last quarter is {100 * share:.2g} % better"),
+        point(
+            curve,
+            at,
+            f"at {curve.where(at)} it stood at {told(curve, at, level_at(curve, 0.75))}; the last quarter is {100 * share:.2g} % better "
+            "than the one before",
+        ),
     ]
     return Hit(evidence, curve.when(last(curve)), "low", "note", title="The run was still getting better, slowly, when it ended")
 
@@ -190,13 +199,13 @@ def _hit(curve: Curve, over: Curve | None, loud: bool) -> Hit:
         point(
             curve,
             last(curve),
-            f"{curve.name} ends at {number(curve, 'end'):.4g}, its best level, at {curve.where(last(curve))}",
+            f"{curve.name} ends at {told(curve, last(curve), number(curve, 'end'))}, its best level, at {curve.where(last(curve))}",
             primary=True,
         ),
         point(
             curve,
             at,
-            f"in its last fifth it still moved from {level_at(curve, 0.8):.4g}, at {100 * _pace(curve):.0f} % of its average pace",
+            f"in its last fifth it still moved from {told(curve, at, level_at(curve, 0.8))}, at {100 * _pace(curve):.0f} % of its average pace",
         ),
     ]
     if over is not None:

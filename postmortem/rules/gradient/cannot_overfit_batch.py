@@ -38,5 +38,13 @@ def _check_log(values) -> str:
     return "".join(f"[OVERFIT] step={i * 20} overfit_loss={v:.6f}\n" for i, v in enumerate(values))
 
 
-fires_on = [log(_check_log(flat(2.3, 6)), note="does not move"), log(_check_log(fall(2.3, 1.1, 11)), note="stops half-way")]
-quiet_on = [log(_check_log(fall(2.3, 0.01, 6)), note="learned by heart"), log(_check_log(flat(2.3, 3)), note="too short to say")]
+fires_on = [
+    log(_check_log(flat(2.3, 6)), note="does not move"),
+    log(_check_log(fall(2.3, 1.1, 11)), note="stops half-way"),
+    log(_check_log(fall(2.3, 0.2, 6)), note="close, but not there"),
+]
+quiet_on = [
+    log(_check_log(fall(2.3, 0.01, 6)), note="learned by heart"),
+    log(_check_log(flat(2.3, 3)), note="too short to say"),
+    log(_check_log(fall(2.3, 0.05, 6)), note="a low floor"),
+]

@@ -48,9 +48,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     drawn("more and more die", loss=flat(2, 40, noise=0.01), dead_neurons=line(0.02, 0.7, 40)),
     drawn("dead from the start", loss=flat(2, 40, noise=0.01), dead_neurons=flat(0.95, 40)),
+    drawn("a fifth, and nothing is learned", loss=flat(2, 40, noise=0.01), dead_neurons=flat(0.2, 4)),
+    drawn("two thirds, although the loss falls", loss=fall(2, 0.1, 40), dead_neurons=flat(0.67, 40)),
 ]
 quiet_on = [
     drawn("a fifth in a network that learns", loss=fall(2, 0.1, 40), dead_neurons=line(0.05, 0.2, 40)),
     drawn("a few", loss=fall(2, 0.1, 40), dead_neurons=flat(0.03, 40)),
     drawn("many at the start that wake up", loss=fall(2, 0.1, 40), dead_neurons=line(0.3, 0.01, 40)),
+    drawn("one in twenty, and nothing is learned", loss=flat(2, 40, noise=0.01), dead_neurons=flat(0.06, 40)),
+    drawn("a third in a network that learns", loss=fall(2, 0.1, 40), dead_neurons=flat(0.3, 40)),
+    drawn("two probes", loss=flat(2, 40, noise=0.01), dead_neurons=flat(0.4, 2)),
 ]

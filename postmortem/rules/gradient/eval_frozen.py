@@ -54,8 +54,11 @@ def _moving(case: Case) -> Curve | None:
 fires_on = [
     drawn("same checksum, moving parameters", loss=fall(2, 0.3, 20), probe_pred_checksum=flat(0.48291038, 20), param_delta_max=flat(1e-3, 20)),
     drawn("same checksum, falling loss", loss=fall(2, 0.3, 30), probe_pred_checksum=flat(12.5, 30)),
+    drawn("four evaluations", loss=fall(2, 0.3, 20), probe_pred_checksum=flat(0.48291038, 4), param_delta_max=flat(1e-3, 20)),
 ]
 quiet_on = [
     drawn("checksum moves", loss=fall(2, 0.3, 20), probe_pred_checksum=line(0.48, 0.52, 20), param_delta_max=flat(1e-3, 20)),
     drawn("nothing moves: another fault", loss=flat(2, 20, noise=0.01), probe_pred_checksum=flat(0.48, 20), param_delta_max=flat(0, 20)),
+    drawn("two evaluations", loss=fall(2, 0.3, 20), probe_pred_checksum=flat(0.48, 2), param_delta_max=flat(1e-3, 20)),
+    drawn("no training loss to prove that it moves", val__loss=fall(2, 0.3, 20), probe_pred_checksum=flat(0.48, 20)),
 ]

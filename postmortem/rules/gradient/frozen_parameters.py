@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.examples import drawn, fall, flat
+from postmortem.rules.examples import drawn, fall, flat, join
 
 severity = "error"
 explains = ("flat-train-loss", "constant-val-loss", "plateau", "eval-frozen", "slow-burn", "dead-branch")
@@ -51,9 +51,15 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     drawn("no drift at all", loss=flat(0.217, 30, noise=0.001), param_delta_max=flat(0, 30), param_delta=flat(0, 30)),
     drawn("update ratio of a frozen model", loss=flat(0.217, 30, noise=0.001), update_ratio=flat(2e-7, 30)),
+    drawn("next to nothing in four points", loss=flat(0.217, 30, noise=0.001), param_delta_max=flat(5e-13, 4)),
+    drawn("a small ratio with one larger step", loss=flat(0.217, 30, noise=0.001), update_ratio=join(flat(5e-6, 20), flat(1e-3, 1), flat(5e-6, 9))),
 ]
 quiet_on = [
     drawn("moving", loss=fall(2, 0.1), param_delta_max=flat(2e-4, 100), update_ratio=flat(1e-3, 100)),
     drawn("half of the layers rest, the others move", loss=fall(2, 0.1), param_delta_max=flat(2e-4, 100), param_delta_median=flat(0, 100)),
     drawn("slowing down at the end of a schedule", loss=fall(2, 0.1), update_ratio=np.geomspace(1e-3, 1e-6, 100)),
+    drawn("tiny, yet there", loss=fall(2, 0.1), param_delta_max=flat(2e-12, 100)),
+    drawn("a small ratio", loss=fall(2, 0.1), update_ratio=flat(2e-5, 100)),
+    drawn("two points", loss=flat(0.217, 30, noise=0.001), param_delta_max=flat(0, 2)),
+    drawn("moves now and then", loss=fall(2, 0.1, 30), param_delta_max=join(flat(0, 20), flat(1e-3, 10))),
 ]

@@ -43,4 +43,11 @@ def _run(note: str, lr, schedule: str) -> Example:
 
 
 fires_on = [_run("cosine that never moves", [1e-3] * 40, "cosine"), _run("step decay that never steps", [0.1] * 100, "step")]
-quiet_on = [_run("cosine that moves", line(1e-3, 1e-5, 40), "cosine"), _run("constant by choice", [1e-3] * 40, "constant")]
+quiet_on = [
+    _run("cosine that moves", line(1e-3, 1e-5, 40), "cosine"),
+    _run("constant by choice", [1e-3] * 40, "constant"),
+    _run("a dozen points", [1e-3] * 12, "cosine"),
+    _run("not by name", [1e-3] * 40, "3"),
+    _run("zero is another fault", [0.0] * 40, "cosine"),
+    _run("no schedule told", [1e-3] * 40, ""),
+]

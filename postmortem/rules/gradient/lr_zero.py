@@ -52,9 +52,12 @@ def _zeros(curve: Curve) -> int:
 fires_on = [
     drawn("zero from the first step", loss=flat(1.5, 60, noise=0.02), lr=flat(0, 60)),
     drawn("the schedule ran out after a fifth of the run", loss=join(fall(2, 1.5, 20), flat(1.5, 80, noise=0.01)), lr=join(line(1e-3, 0, 20), flat(0, 80))),
+    drawn("a short log", loss=flat(1.5, 60, noise=0.02), lr=flat(0, 8)),
 ]
 quiet_on = [
     drawn("linear decay to zero", loss=fall(2, 0.1), lr=line(1e-3, 0, 100)),
     drawn("warm-up from zero", loss=fall(2, 0.1), lr=join(line(0, 1e-3, 10), flat(1e-3, 90))),
     drawn("tiny, not zero", loss=fall(2, 0.1), lr=flat(1e-9, 100)),
+    drawn("zero in the last third", loss=fall(2, 0.1), lr=join(line(1e-3, 0, 65), flat(0, 35))),
+    drawn("three points", loss=fall(2, 0.1), lr=flat(0, 3)),
 ]

@@ -17,7 +17,7 @@ from postmortem.rules.examples import drawn, fall, flat, join, nan
 
 severity = "error"
 needs = ("grad_norm",)
-explains = ("steps-skipped", "divergence")
+explains = ("divergence",)
 fix = (
     "Run one step under `torch.autograd.set_detect_anomaly(True)`; guard the operation it names: `log(x.clamp_min(1e-8))`, `sqrt(x + 1e-8)`, `a / (b + 1e-8)`.",
     "With fp16 use bf16 or a GradScaler; clip after `scaler.unscale_(optimizer)`.",
@@ -51,8 +51,11 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     drawn("NaN to the end", loss=join(fall(2, 1, 60), nan(40)), grad_norm=join(flat(1, 59, noise=0.1), nan(41))),
     drawn("infinite to the end", loss=join(fall(2, 1, 60), nan(40)), grad_norm=join(flat(1, 55, noise=0.1), flat(np.inf, 45))),
+    drawn("NaN in the last five steps", loss=fall(2, 1, 95), grad_norm=join(flat(1, 95, noise=0.1), nan(5))),
 ]
 quiet_on = [
     drawn("two skipped steps", loss=fall(2, 0.1), grad_norm=join(nan(2), flat(1, 98, noise=0.1))),
     drawn("ordinary", loss=fall(2, 0.1), grad_norm=fall(3, 0.4)),
+    drawn("NaN in the last two steps", loss=fall(2, 0.1), grad_norm=join(flat(1, 98, noise=0.1), nan(2))),
+    drawn("never a number at all", loss=fall(2, 0.1), grad_norm=nan(100)),
 ]

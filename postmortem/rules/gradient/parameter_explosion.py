@@ -35,5 +35,6 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     drawn("largest weight runs away", loss=fall(2, 1, 40), param_max=np.geomspace(1, 4000, 40)),
     drawn("smallest weight runs away", loss=fall(2, 1, 40), param_min=-np.geomspace(1, 4000, 40)),
+    drawn("just out of bounds", loss=fall(2, 1, 40), param_max=flat(150, 40)),
 ]
 quiet_on = [drawn("ordinary", loss=fall(2, 0.1, 40), param_max=flat(2, 40), param_min=flat(-2, 40)), drawn("large but bounded", loss=fall(2, 0.1, 40), param_max=flat(60, 40))]

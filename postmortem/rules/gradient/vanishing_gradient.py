@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.examples import drawn, fall, flat
+from postmortem.rules.examples import drawn, fall, flat, join
 
 severity = "warning"
 needs = ("grad_norm", "loss")
@@ -53,8 +53,16 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     drawn("tiny from the start, flat loss", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(1e-6, 100, noise=1e-8)),
     drawn("tiny, longer", loss=flat(0.693, 300, noise=0.0005), grad_norm=flat(3e-5, 300, noise=1e-7)),
+    drawn("half of the bound, in twenty points", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(5e-5, 20)),
 ]
 quiet_on = [
     drawn("converged: the loss fell first", loss=fall(2, 0.001), grad_norm=fall(3, 1e-5)),
     drawn("flat loss with ordinary gradients", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(0.5, 100, noise=0.01)),
+    drawn("twice the bound", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(2e-4, 100)),
+    drawn("six norms", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(1e-6, 6)),
+    drawn("exactly zero is another fault", loss=flat(2.303, 100, noise=0.002), grad_norm=flat(0, 100)),
+    drawn("small later on", loss=flat(2.303, 100, noise=0.002), grad_norm=join(flat(1, 15), flat(1e-6, 85))),
+    drawn("small at first", loss=flat(2.303, 100, noise=0.002), grad_norm=join(flat(1e-6, 10), flat(1, 90))),
+    drawn("the loss falls all the same", loss=fall(2, 0.1), grad_norm=flat(1e-6, 100)),
+    drawn("only the validation loss is flat", train__loss=fall(2, 0.1), val__loss=flat(2.303, 100, noise=0.002), grad_norm=flat(1e-6, 100)),
 ]

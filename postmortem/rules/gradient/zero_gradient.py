@@ -53,10 +53,13 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
 fires_on = [
     drawn("zero all the way", loss=flat(2.3, 50, noise=0.01), grad_norm=flat(0, 50)),
     drawn("zero after the first point", loss=flat(2.3, 50, noise=0.01), grad_norm=join(flat(1.0, 1), flat(0, 49))),
+    drawn("a short log", loss=flat(2.3, 50, noise=0.01), grad_norm=flat(0, 8)),
 ]
 quiet_on = [
     drawn("ordinary", loss=fall(2, 0.1), grad_norm=fall(3, 0.4)),
     drawn("three skipped steps at the start", loss=fall(2, 0.1), grad_norm=join(flat(0, 3), fall(3, 0.4, 97))),
     drawn("logged after zero_grad: the loss falls all the same", loss=fall(2, 0.1), grad_norm=flat(0, 100)),
     drawn("small but not zero", loss=fall(2, 0.1), grad_norm=flat(1e-3, 100)),
+    drawn("every other gradient", loss=flat(2.3, 50, noise=0.01), grad_norm=np.tile([0.0, 1.0], 25)),
+    drawn("three points", loss=flat(2.3, 50, noise=0.01), grad_norm=flat(0, 3)),
 ]
