@@ -5,10 +5,30 @@ from __future__ import annotations
 import os
 import sys
 
+INTERRUPTED, TERMINATED = 130, 143  # what a shell makes of SIGINT and SIGTERM
+
 
 def main() -> None:
-    """Entry point. Exit codes: 0 clean, 1 findings, 2 wrong usage, 3 we failed, 4 nothing to analyse, 130 interrupted."""
-    sys.exit(run(sys.argv[1:]))
+    """Entry point. Exit codes: 0 clean, 1 findings, 2 wrong usage, 3 we failed, 4 nothing to analyse, 130 or 143 when stopped."""
+    _prepare()
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules were being loaded: later ones are seen by `run`
+        code = INTERRUPTED
+    sys.exit(code)
+
+
+def _prepare() -> None:
+    """SIGTERM ends us like an interrupt, so that no half-written file stays behind; closed streams become the null device."""
+    import signal
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(TERMINATED)
+
+    signal.signal(signal.SIGTERM, stop)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - it stays open as long as the process
 
 
 def run(arguments: list[str]) -> int:
@@ -25,7 +45,7 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.Abort:
-        return 130
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return 2
@@ -39,7 +59,10 @@ def run(arguments: list[str]) -> int:
         _complain(f"{error.filename or 'output'}: {error.strerror or error}")
         return 3
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
+    except MemoryError:
+        _complain("not enough memory for this run; give it more, or examine a part of the directory")
+        return 3
     except Exception as error:  # the contract: never a traceback on stderr
         if os.environ.get("POSTMORTEM_DEBUG"):
             raise
@@ -54,4 +77,7 @@ def _complain(sentence: str) -> None:
 
 
 if __name__ == "__main__":
+    # `python -m` puts the current directory first: called in a run directory, its json.py would be imported for ours.
+    if not sys.flags.safe_path:
+        del sys.path[0]
     main()

@@ -84,10 +84,10 @@ def _starts(reading: Reading) -> list[int]:
 
 
 def _is_training(block: Block) -> bool:
-    """Whether a block tells of training and not of a job report ("CPU time : 8.79 sec")."""
-    return block.lines is not None and (
-        block.steps is not None or block.epochs is not None or vocabulary.lookup(block.raw_name, block.split).kind in ("loss", "score")
-    )
+    """Whether a block tells of training and not of a job report ("CPU time : 8.79 sec", which carries the last epoch along)."""
+    if block.lines is None:
+        return False
+    return vocabulary.lookup(block.raw_name, block.split).kind in ("loss", "score") or int(np.isfinite(_position(block)).sum()) > 1
 
 
 def _first_and_last(block: Block) -> list[int]:

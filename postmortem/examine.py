@@ -73,7 +73,9 @@ def read(run_dir: str | Path) -> list[Reading]:
         files = len(found.sources) + len(found.skipped)
         what = f"holds {files} file(s), but none with a metric or a log line that can be read" if files else "is empty"
         raise NothingToAnalyse(f"{run_dir} {what}; point postmortem at the directory with the run's logs")
-    for reading in readings:
+    for source, reading in zip(found.sources, readings, strict=True):
+        if inventory.grown(source):
+            reading.notes.append(f"the file is still growing: only its first {source.size:,} bytes were read")
         if reading.settings and not reading.rows:
             reading.notes.append(f"{len(reading.settings)} setting{'s' if len(reading.settings) > 1 else ''}")
     return sorted([*readings, *found.skipped], key=lambda reading: reading.file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,28 @@ SPARSE_SIZE = 256 * 1024 * 1024  # bytes; small files may be sparse on compressi
 SKIPPED = "skipped"
 SKIPPED_FOLDERS = {".git", "__pycache__", "node_modules", ".venv", "venv", ".ipynb_checkpoints", ".pytest_cache"}
 # Files that hold credentials by their name; no training log is called so, and nothing in them may reach a report.
-SECRET_NAMES = {".env", ".netrc", "_netrc", "id_rsa", "id_ed25519", "id_ecdsa", "id_dsa", "credentials.json", "credentials", ".pypirc", ".git-credentials", "kubeconfig"}
-OUR_MARKER = b"<!-- postmortem:"  # our own reports and journals are no evidence
+SECRET_NAMES = {
+    *(".env", ".netrc", "_netrc", ".pypirc", ".git-credentials", "credentials", "credentials.json", "kubeconfig"),
+    *("id_rsa", "id_ed25519", "id_ecdsa", "id_dsa"),
+}
+# What we wrote ourselves is no evidence: a report that lies beside the run quotes the run and would be found again. Each begins so:
+OURS = re.compile(
+    rb"""\A(?:
+        \{\s*"schema":\s*"postmortem/1"                                              # json
+      | \{\s*"\$schema":[^\n]*sarif[^\n]*\n[\s\S]{0,120}"name":\s*"postmortem"        # sarif
+      | <\?xml[^>]*>\s*<testsuites>\s*<testsuite\ name="postmortem\.                # junit
+      | \[\s*\{\s*"description":[^\n]*\n\s*"check_name":[^\n]*\n\s*"fingerprint":  # gitlab
+      | \#\#\ (?:\xe2\x9d\x8c|\xe2\x9a\xa0\xef\xb8\x8f|\xe2\x9c\x85)\ [^\n]*\n\nRun\   # markdown: cross, warning sign or tick
+      | (?:::(?:error|warning|notice)\ file=[^\n]*,title=[a-z-]+%3A|postmortem:)\   # github
+      | [^\n]*\n(?:error|warning|note)\ [a-z-]+:\ [^\n]*\nproof:\                   # termination
+      | file,line,time,step,epoch,split,device,rank,segment,metric,raw_name,value  # frame as CSV and, next, as lines of JSON
+      | \{"file":[^\n]*,"line":[^\n]*,"time":[^\n]*,"segment":[^\n]*,"raw_name":
+    )""",
+    re.VERBOSE,
+)
+OUR_TEXT = re.compile(rb"(?m)^Read {6}[\d,]+ files?, [\d,]+ numbers?, [\d,]+ events?")  # the foot of the summary for a terminal
+OUR_ENTRY = re.compile(rb"(?m)^<!-- postmortem:entry [0-9a-f]{16} -->\r?$")
+NOTES = {".md", ".markdown", ".txt", ""}  # names of files that people keep notes in; a marker in a log is a quotation
 
 
 @dataclass(slots=True)
@@ -96,10 +117,24 @@ def _add(path: str, name: str, inventory: Inventory) -> None:
     except OSError as error:
         inventory.skip(_shown(name), f"cannot be read: {error.strerror}")
         return
-    if OUR_MARKER in head:
+    if _is_ours(name, head):
         inventory.skip(_shown(name), "one of our own reports")
         return
     inventory.sources.append(SourceFile(Path(path), _shown(name), facts.st_size, head))
+
+
+def _is_ours(name: str, head: bytes) -> bool:
+    """A report, a table or a journal that we wrote."""
+    journal = os.path.splitext(name)[1].lower() in NOTES and OUR_ENTRY.search(head) is not None
+    return journal or OURS.match(head) is not None or OUR_TEXT.search(head) is not None
+
+
+def grown(source: SourceFile) -> bool:
+    """Has a file become longer since it was found?"""
+    try:
+        return os.lstat(source.path).st_size > source.size
+    except OSError:
+        return False
 
 
 def _shown(name: str) -> str:

@@ -6,15 +6,19 @@ These tests know no rule by name: a new rule file is tested as soon as it is the
 from __future__ import annotations
 
 import dataclasses
+import functools
 import graphlib
+import tempfile
 from pathlib import Path
 
 import pytest
+from rule_lines import Line, lines
 
 from postmortem.errors import NothingToAnalyse, RuleError
 from postmortem.examine import examine
 from postmortem.model import SEVERITIES, Event, Finding
 from postmortem.parsers._text_needles import branches
+from postmortem.parsers._traceback import Folder
 from postmortem.rules import base, pages
 from postmortem.rules.base import Rule, catalogue
 from postmortem.rules.examples import Example
@@ -24,24 +28,26 @@ AT_LEAST = 2  # examples of each kind that a rule must bring
 
 
 def _cases(kind: str) -> list[object]:
-    """(rule, example) for every example of a kind ("fires_on", "quiet_on")."""
+    """(rule, example) for every example of a kind ("fires_on", "quiet_on"; "notes_on", "silent_on" for what a rule says in a note)."""
     return [
         pytest.param(rule, example, id=f"{rule.id}-{number}-{example.note[:40]}")
         for rule in RULES
-        for number, example in enumerate(getattr(rule, kind))
+        for number, example in enumerate(getattr(rule.module, kind, ()))
     ]
 
 
-def _findings(example: Example, folder: Path) -> list[Finding]:
+@functools.cache
+def _findings(example: Example) -> list[Finding]:
     """The findings on an example, written to a folder as the run directory that it stands for."""
-    for name, text in example.files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    try:
-        return list(examine(folder).findings)
-    except NothingToAnalyse:
-        return []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in example.files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        try:
+            return list(examine(folder).findings)
+        except NothingToAnalyse:
+            return []
 
 
 def _loud(findings: list[Finding], rule: Rule) -> list[Finding]:
@@ -51,20 +57,39 @@ def _loud(findings: list[Finding], rule: Rule) -> list[Finding]:
 
 
 @pytest.mark.parametrize(("rule", "example"), _cases("fires_on"))
-def test_fires_on_its_examples(rule: Rule, example: Example, tmp_path: Path) -> None:
-    findings = _findings(example, tmp_path)
+def test_fires_on_its_examples(rule: Rule, example: Example) -> None:
+    findings = _findings(example)
     assert _loud(findings, rule), f"{rule.id} is silent; there are {[(f.rule, f.severity) for f in findings]}"
 
 
 @pytest.mark.parametrize(("rule", "example"), _cases("quiet_on"))
-def test_stays_quiet_on_its_near_misses(rule: Rule, example: Example, tmp_path: Path) -> None:
-    said = _loud(_findings(example, tmp_path), rule)
+def test_stays_quiet_on_its_near_misses(rule: Rule, example: Example) -> None:
+    said = _loud(_findings(example), rule)
     assert not said, f"{rule.id} fires: {[str(e) for f in said for e in f.evidence]}"
 
 
+@pytest.mark.parametrize(("rule", "example"), _cases("notes_on"))
+def test_gives_a_note_and_no_more(rule: Rule, example: Example) -> None:
+    assert {f.severity for f in _findings(example) if f.rule == rule.id} == {"note"}
+
+
+@pytest.mark.parametrize(("rule", "example"), _cases("silent_on"))
+def test_gives_not_even_a_note(rule: Rule, example: Example) -> None:
+    assert not [f for f in _findings(example) if f.rule == rule.id]
+
+
+@pytest.mark.parametrize("line", lines(), ids=lambda line: f"{line.rule}-{'reads' if line.read else 'leaves'}-{line.text[:40]}")
+def test_lines_of_logs_are_read_by_the_right_rule(line: Line) -> None:
+    readers = set(base.claim([Event("train.log", 1, "log", line.text, fate="fatal")]))
+    if line.read:
+        assert readers == {line.rule}
+    else:
+        assert line.rule not in readers
+
+
 @pytest.mark.parametrize(("rule", "example"), _cases("fires_on"))
-def test_findings_stand_on_places_of_the_run(rule: Rule, example: Example, tmp_path: Path) -> None:
-    for finding in _loud(_findings(example, tmp_path), rule):
+def test_findings_stand_on_places_of_the_run(rule: Rule, example: Example) -> None:
+    for finding in _loud(_findings(example), rule):
         for piece in finding.evidence:
             assert piece.origin.file in example.files
             lines = example.files[piece.origin.file].count("\n") + 1
@@ -157,10 +182,12 @@ def test_an_exception_is_read_by_one_rule() -> None:
         for example in rule.fires_on:
             for text in example.files.values():
                 if "Traceback (most recent call last)" in text:
-                    said = text.split("\n    ", 1)[-1].split("\n", 1)[-1].strip()
-                    event = Event("train.log", 1, "exception", said, fate="fatal")
-                    readers = set(base.claim([event]))
-                    assert len(readers) == 1 or (rule.check and not readers), f"{said[:80]!r} of {rule.id} is read by {sorted(readers)}"
+                    folder = Folder("train.log")
+                    for number, line in enumerate(text.splitlines(), 1):
+                        folder.feed(number, line)
+                    for event in (e for e in folder.close() if not e.data.get("partial")):
+                        readers = set(base.claim([event]))
+                        assert len(readers) == 1 or (rule.check and not readers), f"{event.text[:80]!r} of {rule.id} is read by {sorted(readers)}"
 
 
 def test_pages_show_every_rule() -> None:

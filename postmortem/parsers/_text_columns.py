@@ -73,9 +73,9 @@ def parse(mined: Mined, rows: np.ndarray, first: np.ndarray, where: Column) -> t
         return np.array([_infinity(mined.text(row), where.run) for row in rows.tolist()]), None
     run = first + where.run
     if where.kind == "comma":
-        return _comma(mined, run, where), None
+        return _comma(mined, run, where), _other_lengths(mined, run, 3, where.runs - where.part)
     if where.kind == "clock":
-        return _clock(mined, run, where), None
+        return _clock(mined, run, where), _other_lengths(mined, run, 2, 3)
     return _plain(mined, run, where)
 
 
@@ -124,7 +124,8 @@ def _plain(mined: Mined, run: np.ndarray, where: Column) -> tuple[np.ndarray, np
     if slow is not None and slow.any():
         _slowly(mined, values, np.flatnonzero(slow), first, behind)
     if where.suffix:
-        values = np.where(codes[behind] | 32 == where.suffix, values * where.scale, values)
+        with np.errstate(over="ignore"):
+            values = np.where(codes[behind] | 32 == where.suffix, values * where.scale, values)
     return values, odd if odd is not None and odd.any() else None
 
 
@@ -174,6 +175,14 @@ def _eight(word: np.ndarray, length: np.ndarray) -> np.ndarray:
 def _run_value(mined: Mined, run: np.ndarray) -> np.ndarray:
     end = mined.run_ends[run]
     return _digits(mined, end, np.minimum(end - mined.run_starts[run], 16))[0].astype(np.float64)
+
+
+def _other_lengths(mined: Mined, run: np.ndarray, length: int, runs: int) -> np.ndarray | None:
+    """Which segments have a run behind the first that is not of this length: "1,23" is no number, "1:2:3" no clock."""
+    odd = np.zeros(len(run), bool)
+    for i in range(1, runs):
+        odd |= mined.run_ends[run + i] - mined.run_starts[run + i] != length
+    return odd if odd.any() else None
 
 
 def spelling(mined: Mined, run: np.ndarray) -> np.ndarray:

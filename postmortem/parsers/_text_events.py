@@ -61,8 +61,9 @@ class Watch:
         """Why this line is worth keeping, or another one may be that differs in its digits only."""
         plain = _DIGITS.sub("", text).lower()
         bare = opened(text).bare
-        wanted = tuple(one for one in self._wanted if _likely(one, plain) and (not one.exact or one.regex.search(bare)))
-        endings = tuple(ending for one, ending in _endings() if _likely(one, plain) and (not one.exact or ending.regex.search(bare)))
+        held = {needle for needle in self.needles if needle in plain}
+        wanted = tuple(one for one in self._wanted if _likely(one, held) and (not one.exact or one.regex.search(bare)))
+        endings = tuple(ending for one, ending in _endings() if _likely(one, held) and (not one.exact or ending.regex.search(bare)))
         return Reasons(wanted, endings) if wanted or endings else None
 
     def look(self, shape: object, why: Reasons, line: int, text: str, labelled: bool = False) -> None:
@@ -103,8 +104,8 @@ class Watch:
         return notes[:20]
 
 
-def _likely(one: Branch, plain: str) -> bool:
-    return not one.needles or any(needle in plain for needle in one.needles)
+def _likely(one: Branch, held: set[str]) -> bool:
+    return not one.needles or not held.isdisjoint(one.needles)
 
 
 def quoted(bare: str, at: int) -> str:

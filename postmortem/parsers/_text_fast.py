@@ -15,7 +15,7 @@ from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_marks import SPLITS, Marks, State
 from postmortem.parsers._text_plans import GLUED, MARK, NUMBERS, TRACE, WATCH, Plan, Plans, Told
 from postmortem.parsers._text_series import Collector, Key, Points
-from postmortem.parsers._text_shapes import Mined, mined
+from postmortem.parsers._text_shapes import LONG_LINE, Mined, mined
 from postmortem.parsers._traceback import Folder
 
 _CHECKED = 200  # lines of one shape and chunk that are checked for what depends on their digits
@@ -45,6 +45,7 @@ class Fast:
         self.state = State()
         self.line = 1
         self.segments = 0
+        self.long = 0
 
     def feed(self, chunk: bytes) -> None:
         """The next chunk; it ends with a line end, unless it is the last one or a line is longer than a chunk."""
@@ -58,6 +59,7 @@ class Fast:
             taken_apart = mined(chunk, self.line)
             ids = self.plans.ids_of(taken_apart)
             flags = self.plans.flags_of(ids)
+        self.long += taken_apart.long
         taken = self._fold(taken_apart, flags)
         if taken is not None:
             flags = np.where(taken, 0, flags).astype(np.uint8)
@@ -69,6 +71,12 @@ class Fast:
     def close(self) -> None:
         """The log is at its end."""
         self.watch.folded = self.folder.close()
+
+    def notes(self) -> list[str]:
+        """What was not looked at, in sentences."""
+        if not self.long:
+            return []
+        return [f"{self.long:,} line{'s are' if self.long > 1 else ' is'} longer than {LONG_LINE:,} bytes: only so much of a line is read"]
 
     # ------------------------------------------------------------------ glued lines, tracebacks, events
 

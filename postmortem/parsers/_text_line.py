@@ -258,7 +258,7 @@ def _metric(name: str) -> bool:
 
 # ---------------------------------------------------------------------- rows
 
-_BAR_END = re.compile(r":?\s*\d{1,3}%\|.*")
+_BAR_END = re.compile(r"(?:(?<!\s):?\s*)?\d{1,3}%\|.*")  # blanks are tried once, where they begin: a line of them costs no square
 
 
 def _cells(text: str, begin: int) -> Cells | None:

@@ -15,14 +15,14 @@ from postmortem.parsers._text_words import BAR_RANK, EPOCHS, LEADLESS, LINKS, NO
 
 _TQDM = re.compile(
     r"\d{1,3}%\|[^|]*\|\s*(?P<i>[\d.]+[kMG]?)/[\d.?]+[kMG]?\s*(?:\[[^,\]]*(?:,\s*[\d.?]+\s?\w*/\w+)?)?"
-    r"|\d+it \[[\d:]+(?:,\s*[\d.?]+\s?\w*/\w+)?"
+    r"|(?<!\d)\d+it \[[\d:]+(?:,\s*[\d.?]+\s?\w*/\w+)?"
 )
 _KERAS = re.compile(
     r"(?<![\d/])(?P<i>\d+)/(?P<n>\d+|Unknown)\s*(?:\[[=>.\s]*\]|[\u2501\u2578 ]{8,})"
     r"(?:\s*-?\s*(?:ETA: [\d:hms]+|\d+[mu]?s)(?:\s+[\d.]+[mun]?s/(?:step|epoch|sample))?)?"
 )
 _OPENING = re.compile(r"(?:\b(?:tensor|array|Tensor|np\.float(?:32|64))\()?[\s\[({'\"]*$")
-_SPLITTER = re.compile(r"[,;|{}\[\]\t\"'<>]|\s{2,}|\s-+\s|:\s|=\s|\.\s|\)\s+(?=\S)|^\s*\)")
+_SPLITTER = re.compile(r"[,;|{}\[\]\t\"'<>\x00-\x1f]|\s{2,}|\s-+\s|:\s|=\s|\.\s|\)\s+(?=\S)|^\s*\)")
 _STRONG = (":", "=", "||", "->", "=>", "\u2192")
 _NAMED = re.compile(r"\s?[:=]\s*[-+]?[\d.]")
 _CODE_FILE = re.compile(r"\.(?:py|cc?|cpp|cu|h|hpp|go|rs|lua|so|sh|js)$|importlib|^frozen ")

@@ -69,7 +69,7 @@ class Plans:
         self.ids: dict[bytes, int] = {}
         self.plans: dict[int, Plan] = {}
         self.reasons: dict[int, Reasons] = {}
-        self._flags: list[int] = []
+        self._flags: list[int] = [0]  # by number of the shape
         self._rows: dict[tuple[int, Columns | None], Told | None] = {}
         self._named: dict[tuple[int, tuple[int, ...]], tuple[int, Plan] | None] = {}
 
@@ -80,43 +80,45 @@ class Plans:
             return np.fromiter(map(ids.__getitem__, keys), np.int64, len(keys))
         except KeyError:
             pass
-        new: list[int] = []
         if len(ids) > MOST_SHAPES:
-            self._forget()
-            ids = self.ids
+            ids = self.ids = {key: number for key, number in ids.items() if number}
+        first: dict[bytes, int] = {}
+        last: dict[bytes, int] = {}
         for segment, key in enumerate(keys):
             if key not in ids:
-                ids[key] = len(self._flags) + len(new)
-                new.append(segment)
+                (last if key in first else first)[key] = segment
+        self._decide(mined, first, last)
         found = np.fromiter(map(ids.__getitem__, keys), np.int64, len(keys))
-        self._decide(mined, new)
-        for segment in new:
-            if len(keys[segment]) > LONG_KEY:
-                del ids[keys[segment]]
+        for key in first:
+            if len(key) > LONG_KEY:
+                del ids[key]
         return found
 
     def flags_of(self, ids: np.ndarray) -> np.ndarray:
         """What is to be done with each segment."""
         return np.array(self._flags, np.uint8)[ids]
 
-    def _forget(self) -> None:
-        self.ids = {key: number for key, number in self.ids.items() if self._flags[number]}
-
-    def _decide(self, mined: Mined, segments: list[int]) -> None:
-        texts = [mined.text(segment).decode(self.encoding, "replace") for segment in segments]
-        begin = len(self._flags)
-        self._flags += [0] * len(texts)
+    def _decide(self, mined: Mined, first: dict[bytes, int], last: dict[bytes, int]) -> None:
+        """Give a number to every new shape; those in which there is nothing share the number 0."""
+        texts = [mined.text(segment).decode(self.encoding, "replace") for segment in first.values()]
+        keys = list(first)
+        self.ids.update(dict.fromkeys(keys, 0))
         looks = self.quick.looks(texts)
         for i in looks.any.tolist():
-            self._flags[begin + i] = self._second_look(begin + i, texts[i], looks, i)
+            again = last.get(keys[i])
+            other = "" if again is None else mined.text(again).decode(self.encoding, "replace")
+            number = len(self._flags)
+            if flags := self._second_look(number, texts[i], other, looks, i):
+                self._flags.append(flags)
+                self.ids[keys[i]] = number
 
-    def _second_look(self, number: int, text: str, looks: Looks, i: int) -> int:
-        """What is to be done with the lines of a shape, and why."""
+    def _second_look(self, number: int, text: str, other: str, looks: Looks, i: int) -> int:
+        """What is to be done with the lines of a shape, and why; `other` is its last line so far, should the first one be damaged."""
         flags = 0
         if looks.watch[i] and (reasons := self.watch.reasons(text)) is not None:
             self.reasons[number] = reasons
             flags |= WATCH
-        if looks.numbers[i] and (plan := self.plan(text)) is not None:
+        if looks.numbers[i] and (plan := self.plan(text) or (self.plan(other) if other else None)) is not None:
             self.plans[number] = plan
             flags |= _work(plan)
         if looks.hint[i]:

@@ -165,14 +165,18 @@ def _within_epoch(points: Points) -> bool:
 def _worth(key: Key, points: Points, own: bool, begins: int) -> bool:
     """Is it a metric, or only a number that happened to stand behind a word? `begins`: the line where the training begins."""
     kind = vocabulary.lookup(key.name, key.split).kind
+    if kind in ("probe", "checksum") or "/" in key.family:  # a dialect named it
+        return True
     count, counted = len(points.values), bool((points.steps != NO_STEP).any() or not np.isnan(points.epochs).all())
     if kind == "setting":
         return own and count > 1
+    if kind == "probe" and key.family.startswith("probe/"):
+        return True  # a probe line is printed on purpose, even once and before the first step
     if not counted and int(points.lines[-1]) < begins:
         return False
     if kind in ("loss", "score"):
         return True
-    if kind in ("norm", "rate", "probe", "ratio", "scale"):
+    if kind in ("norm", "rate", "ratio", "scale"):
         return own or count >= FEWEST_KNOWN
     if kind and kind != "count":
         return own or count >= FEWEST_UNKNOWN

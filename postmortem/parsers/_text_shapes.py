@@ -14,6 +14,7 @@ import numpy as np
 
 PAD = b" " * 24  # so that eight bytes before any digit can be loaded
 LONG_KEY = 32_768  # a shape longer than this is no log line
+LONG_LINE = 32_768  # bytes of a line that are looked at; what stands behind them is told, not read
 
 _DELETED = bytes(b for b in range(256) if chr(b) in "0123456789+-. \t=>#*" or b == 0xE2 or 0x80 <= b <= 0x9F)
 _TO_NEWLINE = bytes(10 if b == 13 else b for b in range(256))
@@ -50,8 +51,14 @@ class Mined:
         return int(self.lines[-1]) + int(self.codes[self.ends[-1]] == 10)
 
     def text(self, segment: int) -> bytes:
-        """The bytes of a segment."""
-        return self.data[int(self.starts[segment]) : int(self.ends[segment])]
+        """The bytes of a segment, no more than LONG_LINE of them."""
+        start = int(self.starts[segment])
+        return self.data[start : min(int(self.ends[segment]), start + LONG_LINE)]
+
+    @property
+    def long(self) -> int:
+        """How many segments are longer than LONG_LINE."""
+        return int(np.count_nonzero(self.ends - self.starts > LONG_LINE))
 
 
 def mined(chunk: bytes, line: int) -> Mined:

@@ -15,6 +15,7 @@ CHUNK = 1 << 20  # bytes of a log that are read at a time
 LONGEST_LINE = 8 << 20  # bytes without a line end after which a line is cut
 _BOX = 64 << 10  # bytes of a box (`| name | 1.5 |`) that are kept together
 _ZEROS = 64  # chunks of nothing but NULs after which a file is given up
+_STRAY = 8  # control characters that a short log may hold (a line of it was copied from a terminal)
 _LABEL = re.compile(r"^\s*\d{1,5}: ?")
 
 
@@ -25,7 +26,7 @@ def decoded_head(head: bytes) -> str | None:
         text = head[: len(head) // 2 * 2].decode(encoding, "replace")
         return text if text.count("\ufffd") <= len(text) * 0.01 else None
     odd = len(head) - len(head.translate(None, _CONTROL))
-    if odd > len(head) * 0.02 + (head.count(0) if head.count(0) < len(head) * 0.3 else 0):
+    if odd > max(len(head) * 0.02, min(_STRAY, len(head) // 8)) + (head.count(0) if head.count(0) < len(head) * 0.3 else 0):
         return None
     return head.decode(encoding, "replace")
 

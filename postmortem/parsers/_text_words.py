@@ -21,7 +21,7 @@ _COUNTERS = (
     total_timesteps, totalenvinteracts
     """,
     """
-    it, iter, iteration, iterations, iters, itr, n_iter, num_steps, step, step_num, steps, timestep, timesteps, total steps, train iter,
+    it, iter, iteration, iterations, iters, itr, n_iter, step, step_num, steps, timestep, timesteps, train iter,
     train step, training iteration, training step, training_iteration, update, updates
     """,
     "batch, batch idx, batch_idx, batches, mini-batch, minibatch",
@@ -32,7 +32,7 @@ STEPS: dict[str, int] = {phrase: order for order, text in enumerate(_COUNTERS) f
 BAR_RANK = _COUNTERS.index("")
 EPOCHS = _phrases(
     """
-    current epoch, ep, epoch, epoch #, epoch no, epoch_num, epochs, eval epoch, test epoch, train epoch, training epoch, val epoch
+    current epoch, ep, epoch, epoch #, epoch no, epoch_num, eval epoch, test epoch, train epoch, training epoch, val epoch
     """
 )
 RANKS = _phrases("global rank, global_rank, local rank, local_rank, proc, process rank, rank")
@@ -58,7 +58,8 @@ COMPANY = words(
 )
 NOT_METRICS = _phrases(
     """
-    device, dtype, eta, id, job_id, line, loss scaler, loss weight, pid, port, seed, shape, size, v_num, version, world_size
+    bad epochs, device, dtype, epochs, eta, id, job_id, line, loss scaler, loss weight, max_epochs, max_steps, num_epochs, num_steps, pid,
+    port, seed, shape, size, total steps, v_num, version, world_size
     """
 )
 NUMBERED = re.compile(r"\b(?:code|id|pid|port|version|seed)$", re.IGNORECASE)  # names of numbers that only tell things apart

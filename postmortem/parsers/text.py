@@ -75,5 +75,5 @@ def read(source: SourceFile, request: Request) -> Reading:
     reading.blocks = fast.collector.blocks(lines)
     reading.events = watch.events()
     reading.rejected = fast.collector.refused
-    reading.notes = [*bytes_of.notes, *fast.collector.notes(), *watch.notes()]
+    reading.notes = [*bytes_of.notes, *fast.notes(), *fast.collector.notes(), *watch.notes()]
     return reading

@@ -73,7 +73,7 @@ def _hugging_face() -> type:
     class HuggingFaceProbe(TrainerCallback):
         """`Trainer(..., callbacks=[HuggingFaceProbe(every=50)])`. Arguments are those of Probe without model and optimizer.
 
-        The trainer logs its losses itself; the probe adds what it does not tell.
+        The loss is the trainer's own: the mean since its last log, told when it logs.
         """
 
         def __init__(self, **options: Any) -> None:
@@ -83,6 +83,10 @@ def _hugging_face() -> type:
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, optimizer: Any = None, **_: Any) -> None:
             self.probe = Probe(model, optimizer, **{"rank": args.process_index, "start": state.global_step, **self.options})
             self.probe.__enter__()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            if self.probe is not None and "loss" in (logs or {}):
+                self.probe.tell("LOSS", {"loss": float((logs or {})["loss"])})
 
         def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if self.probe is not None:

@@ -12,7 +12,7 @@ from .measure import bare, flat, norms, on_one_device
 
 SAMPLE = 1024  # at most so many entries of a parameter are remembered to measure how far it moves ...
 SHARE = 250  # ... and at most a 250th of the model, twice: below 1 % of its memory
-ROUNDING = 1e-5  # two norms closer than this are equal in fp32
+ROUNDING = 1e-6  # two norms closer than this are equal in fp32
 MOST_GROUPS = 8
 
 
@@ -34,7 +34,7 @@ class Parameters:
     ) -> None:
         self.model, self.optimizers, self._groups, self._exact, self._each = model, optimizers, groups, exact, each
         self.gradients: dict[int, Tensor] = {}
-        self._sizes: Tensor | None = None
+        self._sizes = torch.zeros(0)
         self._before: list[Tensor] = []
         self._previous: list[Tensor] = []
         self._watch(self._trainable())
@@ -73,26 +73,28 @@ class Parameters:
         rows = [flat(p.grad) for p in self._params if p.grad is not None]
         return norms(rows).sum() if rows else None
 
-    def measured(self, *, known: bool, stepped: bool) -> dict[str, Tensor]:
-        """What is to be read about them: float[parameters] but for the extremes. known: there were gradients. stepped: a step was taken.
+    def measured(self, *, known: bool, stepped: bool, extremes: bool) -> dict[str, Tensor]:
+        """What is to be read about them, float[parameters]. known: there were gradients. stepped: a step was taken.
 
         sizes: L2 norms. grads: of their gradients. drift: of their change since the last look. change: of this step's change.
+        With `extremes` also low and high: the smallest and the largest entry of all.
         """
         params = self._trainable()
         same = [(id(p), p.numel()) for p in params] == self._keys
         if not same:
             self._watch(params)
         now, sizes = self._sampled(), norms([flat(p) for p in self._params])
-        ends = on_one_device(end for p in self._params for end in torch.aminmax(flat(p)))
-        ask = {"sizes": sizes, "low": torch.stack(ends[::2]).amin(), "high": torch.stack(ends[1::2]).amax()}
+        ask = {"sizes": sizes}
+        if extremes:
+            ends = on_one_device(end for p in self._params for end in torch.aminmax(flat(p)))
+            ask |= {"low": torch.stack(ends[::2]).amin(), "high": torch.stack(ends[1::2]).amax()}
         if known and same:
             zero = torch.zeros((), device=sizes.device)
             ask["grads"] = torch.stack(on_one_device([zero, *(self.gradients.get(i, zero) for i in range(len(params)))])[1:])
         if same:
             ask["drift"] = self._moved(now, self._before)
-            if self._sizes is not None:  # the norm moves also where no sampled entry did (rows of an embedding)
-                other = (sizes - self._sizes).abs()
-                ask["drift"] = torch.maximum(ask["drift"], torch.where(other > ROUNDING * sizes, other, 0.0))
+            other = (sizes - self._sizes).abs()  # the norm moves also where no sampled entry did (rows of an embedding)
+            ask["drift"] = torch.maximum(ask["drift"], torch.where(other > ROUNDING * sizes, other, 0.0))
             if stepped:
                 ask["change"] = ask["drift"] if self._each else self._moved(now, self._previous)
         self._before, self._sizes = now, sizes
@@ -123,7 +125,7 @@ class Parameters:
         held = [[place[id(p)] for p in group["params"] if id(p) in place] for o in self.optimizers for group in o.param_groups]
         self.owned = held or [list(range(len(params)))]
         self._before = self._previous = self._sampled()
-        self._sizes = None
+        self._sizes = norms([flat(p) for p in params])
 
     def _sampled(self) -> list[Tensor]:
         """Copies of what is remembered of each parameter."""

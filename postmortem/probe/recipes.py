@@ -46,25 +46,26 @@ def overfit_one_batch(
     return value <= target
 
 
-def gradient_path(output: Tensor, parameter: Tensor, *, names: tuple[str, str] = ("output", "parameter")) -> float:
-    """Norm of d(mean of output)/d(parameter); 0.0 where no gradient can flow. Prints `[GRADPATH] d<output>/d(parameter) = ..`."""
+def gradient_path(output: Tensor, parameter: Tensor, *, names: tuple[str, str] = ("output", "parameter"), step: int = 0) -> float:
+    """Norm of d(mean of output)/d(parameter); 0.0 where no gradient can flow. Prints `[GRADPATH] step=0 d<output>/d(parameter) = ..`."""
     norm = 0.0
     if output.requires_grad:
         scalar = output.real.mean() if output.is_complex() else output.float().mean()
         gradient = torch.autograd.grad(scalar, parameter, retain_graph=True, allow_unused=True)[0]
         norm = 0.0 if gradient is None else float(gradient.detach().norm())
-    print(f"[GRADPATH] d<{names[0]}>/d({names[1]}) = {norm:.3e}", flush=True)
+    print(f"[GRADPATH] step={step} d<{names[0]}>/d({names[1]}) = {norm:.3e}", flush=True)
     return norm
 
 
 class probe_branch:  # written like a function, for it is used like one: `with probe_branch(model.head, "head") as branch: ...`
     """Watch what one branch adds: its output against its input, while the `with` block runs.
 
-    Prints `[BRANCH] residual_contrib_NAME=.. residual_input_NAME=..` at `tell()` and at the end; a contribution of 0 is a dead branch.
+    Prints `[BRANCH] step=.. residual_contrib_NAME=.. residual_input_NAME=..` at `tell()` and at the end; a contribution of 0 is a dead branch.
     """
 
     def __init__(self, module: nn.Module, name: str = "branch") -> None:
         self.module, self.name = module, name
+        self._forwards = 0
         self._sums: dict[str, list[Tensor | int]] = {}  # {"contrib" or "input": [sum on the device, count]}
 
     def __enter__(self) -> probe_branch:
@@ -76,6 +77,7 @@ class probe_branch:  # written like a function, for it is used like one: `with p
         self.tell()
 
     def _seen(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self._forwards += 1
         for what, values in (("contrib", output), ("input", inputs)):
             first = next((x for x in tensors_of(values) if (x.is_floating_point() or x.is_complex()) and x.numel()), None)
             if first is not None:
@@ -83,12 +85,12 @@ class probe_branch:  # written like a function, for it is used like one: `with p
                 self._sums[what] = [total + first.detach().abs().float().mean(), count + 1]
 
     def tell(self, step: int | None = None) -> float:
-        """Mean absolute output since the last call; nan where the branch never ran."""
+        """Mean absolute output since the last call; nan where the branch never ran. step: default, the forward passes seen."""
         means = {what: float(total) / int(count) for what, (total, count) in self._sums.items()}
         value = means.setdefault("contrib", float("nan"))
-        at = f"step={step} " if step is not None else ""
+        at = self._forwards if step is None else step
         told = " ".join(f"residual_{what}_{self.name}={means[what]:.6g}" for what in ("contrib", "input") if what in means)
-        print(f"[BRANCH] {at}{told}", flush=True)
+        print(f"[BRANCH] step={at} {told}", flush=True)
         self._sums.clear()
         return value
 

@@ -24,6 +24,7 @@ from .measure import bare, checksum, flat, in_one_read, l2, memory, number, on_o
 from .parameters import Parameters
 
 UNITS_SEEN = 8  # batches over which a unit must stay silent to be called dead; one batch is too few samples
+EXTREMES_EVERY = 10  # steps at least between two looks for the extremes: they cost most and change slowly
 RECTIFIERS = (nn.ReLU, nn.ReLU6)  # a silent unit behind them gets no gradient; behind GELU or LeakyReLU it does
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)  # their forward pass is a talk among all ranks
 
@@ -93,6 +94,7 @@ class Probe:
         self._handler: Any = None
         self._closed, self._pid = False, os.getpid()
         self._skips: Any = 0
+        self._extremes_at = start
         self._clock, self.told, self._batches = Clock(), False, 0
         self._seen: dict[tuple[int, int], Tensor] = {}
         self._clear()
@@ -222,6 +224,11 @@ class Probe:
             used = self.model if model is None else model
             self._say("PROBE", {"probe_pred_checksum": checksum(used.module if isinstance(used, PARALLEL) else used, self._batch)})
 
+    @_guarded
+    def tell(self, tag: str, facts: Mapping[str, Any]) -> None:
+        """Print facts of your own: `probe.tell("BRANCH", {"residual_contrib_px": shift.abs().mean()})`. Reads tensors from the device."""
+        self._say(tag, {name: number(value) if isinstance(value, Tensor) else value for name, value in facts.items()})
+
     @property
     def skipped(self) -> int:
         """Steps so far whose gradients were not finite, so that no step was taken. Reads from the device."""
@@ -343,7 +350,10 @@ class Probe:
         if not self._called and not self._captured:
             self._parameters.capture(None)
         known = self._called or bool(self._parameters.gradients)  # gradients that were thrown away are not zero, but unknown
-        return self._parameters.measured(known=known, stepped=self._called or (known and not self.optimizers))
+        extremes = self.steps >= self._extremes_at
+        if extremes:
+            self._extremes_at = self.steps + EXTREMES_EVERY
+        return self._parameters.measured(known=known, stepped=self._called or (known and not self.optimizers), extremes=extremes)
 
     def _tell_parameters(self, read: Mapping[str, list[float]], skipped: bool) -> None:
         members = self._parameters.members
@@ -358,7 +368,8 @@ class Probe:
         if change and not skipped:
             owned = enumerate(self._parameters.owned)
             self._say("UPDATE", {f"update_ratio/{n}": l2(change, mine) / size for n, mine in owned if (size := l2(sizes, mine))})
-        self._say("PARAM", {"param_min": read["low"][0], "param_max": read["high"][0]})
+        if "low" in read:
+            self._say("PARAM", {"param_min": read["low"][0], "param_max": read["high"][0]})
 
     def _say(self, tag: str, facts: Mapping[str, Any]) -> None:
         self._printer.say(self.steps, tag, facts)

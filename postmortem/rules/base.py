@@ -305,7 +305,7 @@ def _said(rule: Rule, events: Sequence[Event]) -> Iterator[Hit]:
 def finding(rule: Rule, hit: Hit) -> Finding:
     """A hit in the words of its rule."""
     assert hit.confidence in CONFIDENCES
-    evidence = list(hit.evidence)
+    evidence = list({(e.origin, e.text): e for e in reversed(hit.evidence)}.values())[::-1]  # a line quoted twice convinces nobody twice
     if evidence and not any(e.primary for e in evidence):
         evidence[0] = dataclasses.replace(evidence[0], primary=True)
     return Finding(

@@ -43,8 +43,14 @@ fires_on = [
 ]
 quiet_on = [
     files("answers", answers__jsonl=_log((f"what is {i} plus 2", f"it is {i + 2}") for i in range(12))),
-    files("the question is repeated before the answer", answers__jsonl=_log((f"what is {i} plus 2", f"what is {i} plus 2 it is {i + 2}") for i in range(12))),
-    files("a third are copies", answers__jsonl=_log((f"what is {i} plus 2", f"what is {i} plus 2" if i % 3 == 0 else f"{i + 2}") for i in range(12))),
+    files(
+        "the question is repeated before the answer",
+        answers__jsonl=_log((f"what is {i} plus 2", f"what is {i} plus 2 it is {i + 2}") for i in range(12)),
+    ),
+    files(
+        "a third are copies",
+        answers__jsonl=_log((f"what is {i} plus 2", f"what is {i} plus 2" if i % 3 == 0 else f"{i + 2}") for i in range(12)),
+    ),
     files("three answers", answers__jsonl=_log((f"what is {i} plus 2", f"what is {i} plus 2") for i in range(3))),
     files("nothing asked, nothing answered", answers__jsonl=_log(("?", "...") for _ in range(12))),
 ]

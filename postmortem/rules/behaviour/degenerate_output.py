@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from postmortem.rules.base import Case, Hit, limit, quote
 from postmortem.rules.behaviour._answers import Answer, answers, plain
-from postmortem.rules.examples import files, join
+from postmortem.rules.examples import files
 
 severity = "warning"
 needs = ("samples",)
@@ -59,15 +59,30 @@ def _log(pairs) -> str:
 fires_on = [
     files("one answer for all", answers__jsonl=_log((f"question {i}?", "I am happy to help.") for i in range(12))),
     files("loops", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}") for i in range(12))),
-    files("fifty words, ten of them", answers__jsonl=_log((f"question {i}?", f"the quick brown fox jumps over a lazy dog {i} " * 5) for i in range(16))),
-    files("five prompts of twelve", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 if i < 5 else f"answer number {i}") for i in range(12))),
+    files(
+        "fifty words, ten of them",
+        answers__jsonl=_log((f"question {i}?", f"the quick brown fox jumps over a lazy dog {i} " * 5) for i in range(16)),
+    ),
+    files(
+        "five prompts of twelve",
+        answers__jsonl=_log((f"question {i}?", "so it goes " * 40 if i < 5 else f"answer number {i}") for i in range(12)),
+    ),
 ]
 quiet_on = [
     files("different answers", answers__jsonl=_log((f"question {i}?", f"answer number {i} about topic {i * 7}") for i in range(12))),
     files("many runs of one prompt", answers__jsonl=_log(("the only question?", "I am happy to help.") for i in range(12))),
-    files("a third are the same refusal", answers__jsonl=_log((f"question {i}?", "I cannot help." if i % 3 == 0 else f"answer number {i}") for i in range(18))),
-    files("a sixth repeat themselves", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}" if i % 6 == 0 else f"answer number {i}") for i in range(12))),
-    files("half of the words are new", answers__jsonl=_log((f"question {i}?", " ".join(f"word{k % 25}" for k in range(i, i + 50))) for i in range(12))),
+    files(
+        "a third are the same refusal",
+        answers__jsonl=_log((f"question {i}?", "I cannot help." if i % 3 == 0 else f"answer number {i}") for i in range(18)),
+    ),
+    files(
+        "a sixth repeat themselves",
+        answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}" if i % 6 == 0 else f"answer number {i}") for i in range(12)),
+    ),
+    files(
+        "half of the words are new",
+        answers__jsonl=_log((f"question {i}?", " ".join(f"word{k % 25}" for k in range(i, i + 50))) for i in range(12)),
+    ),
     files("short lists", answers__jsonl=_log((f"question {i}?", f"yes no {i} " * 7) for i in range(12))),
     files("three answers", answers__jsonl=_log((f"question {i}?", "I am happy to help.") for i in range(3))),
     files("three loops", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}") for i in range(3))),

@@ -58,7 +58,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     for curve in case.all("accuracy"):
         learned = _learned(case, limits)
         values = curve.values[np.isfinite(curve.values)]
-        if curve.split in ("val", "test") and len(values) >= limits.points and learned is not None and _percent(curve) and values.max() <= limits.percent:
+        if curve.split in ("val", "test") and len(values) >= limits.points and learned is not None and _percent(case, curve) and values.max() <= limits.percent:
             yield Hit(
                 [
                     point(curve, 0, f"{curve.name} never exceeds {values.max():.3g} %", primary=True),
@@ -91,13 +91,17 @@ def _never(case: Case, limits: Thresholds) -> Iterator[Hit]:
 def _too(case: Case, curve: Curve, limits: Thresholds) -> list[Evidence]:
     """Another accuracy of the run that gets nowhere either: the one over the whole set, where the first counts batches."""
     others = [c for c in case.all("accuracy") if c is not curve and c.split != "train" and len(c) >= limits.points]
-    poor = [c for c in others if np.isfinite(c.values).any() and float(np.nanmax(c.values)) <= limits.percent and _percent(c)]
+    poor = [c for c in others if np.isfinite(c.values).any() and float(np.nanmax(c.values)) <= limits.percent and _percent(case, c)]
     return [point(c, 0, f"neither does {c.name}: at most {np.nanmax(c.values):.3g} %") for c in poor[:1]]
 
 
-def _percent(curve: Curve) -> bool:
-    """Whether an accuracy is in percent: as a share, 0.0 to 0.02 would be as bad, but 0.7 may be 0.7 or 70 %."""
-    return "%" in curve.unit or bool((curve.values > 1).any()) or bool(curve.raw_name.lower().startswith(("acc1", "acc@1", "prec@1", "top1")))
+def _percent(case: Case, curve: Curve) -> bool:
+    """Whether an accuracy is in percent: 0.7 may be a share (then it is good) or 0.7 %.
+
+    Of the names only "Acc@1" says which; else an accuracy beside it (top 5 of the same file) that exceeds 1 does.
+    """
+    beside = [c for c in case.curves if c.metric in ("accuracy", "accuracy_top5") and c.file == curve.file and c.split == curve.split]
+    return "%" in curve.unit or "@1" in curve.raw_name or any((c.values > 1).any() for c in [curve, *beside])
 
 
 def _learned(case: Case, limits: Thresholds) -> Curve | None:
@@ -115,20 +119,46 @@ fires_on = [
     files("no right answer", answers__jsonl=_log((f"what is {i} plus 2", f"perhaps {i * 31 + 7}", "false") for i in range(20))),
     drawn("reward that is never earned", loss=fall(1, 0.2, 80), episode_reward_mean=flat(0, 80)),
     drawn("accuracy at chance of 100 classes", train__loss=fall(4.6, 2.0, 60), val__acc1=flat(1.0, 60, noise=0.1)),
+    drawn("Acc@1 is in percent", loss=fall(6.9, 5.0, 60), **{"val__Acc@1": flat(0.4, 60, noise=0.02)}),
+    drawn("the top 5 beside it is in percent", loss=fall(6.9, 5.0, 60), val__acc1=flat(0.5, 60), val__acc5=flat(2.4, 60)),
     drawn("twenty evaluations", train__loss=fall(6.9, 3.0, 20), val__acc1=flat(1.2, 20)),
 ]
 quiet_on = [
-    files("some right answers", answers__jsonl=_log((f"what is {i} plus 2", f"it is {i + 2}", "true" if i % 3 == 0 else "false") for i in range(20))),
+    files(
+        "some right answers",
+        answers__jsonl=_log((f"what is {i} plus 2", f"it is {i + 2}", "true" if i % 3 == 0 else "false") for i in range(20)),
+    ),
     drawn("sparse reward that is found", loss=fall(1, 0.2, 80), episode_reward_mean=np.r_[np.zeros(40), np.ones(40)]),
     drawn("accuracy rises", train__loss=fall(4.6, 2.0, 60), val__acc1=line(1, 60, 60)),
     files("six wrong answers", answers__jsonl=_log((f"what is {i} plus 2", f"perhaps {i * 31 + 7}", "false") for i in range(6))),
-    files("nobody says what is right", answers__jsonl="".join(f'{{"prompt": "what is {i}", "response": "{i}", "score": 1}}\n' for i in range(20))),
+    files(
+        "nobody says what is right",
+        answers__jsonl="".join(f'{{"prompt": "what is {i}", "response": "{i}", "score": 1}}\n' for i in range(20)),
+    ),
     drawn("thirty rewards of zero", loss=fall(1, 0.2, 30), episode_reward_mean=flat(0, 30)),
     drawn("six evaluations", train__loss=fall(4.6, 2.0, 60), val__acc1=flat(1.0, 6)),
     drawn("twice the chance level of 50 classes", train__loss=fall(4.6, 2.0, 60), val__acc1=flat(4.0, 60, noise=0.1)),
     drawn("a loss that hardly fell", train__loss=line(4.6, 4.1, 60), val__acc1=flat(1.0, 60, noise=0.1)),
     drawn("a training accuracy", train__loss=fall(4.6, 2.0, 60), train__acc1=flat(1.0, 60, noise=0.1)),
     drawn("seven tenths, in whatever unit", train__loss=fall(4.6, 2.0, 60), val__accuracy=flat(0.7, 60)),
-    drawn("only the validation loss fell", train__loss=flat(4.6, 60, noise=0.01), val__loss=fall(4.6, 2.0, 60), val__acc1=flat(1.0, 60, noise=0.1)),
+    drawn(
+        "only the validation loss fell",
+        train__loss=flat(4.6, 60, noise=0.01),
+        val__loss=fall(4.6, 2.0, 60),
+        val__acc1=flat(1.0, 60, noise=0.1),
+    ),
+    drawn("a share by another name", train__loss=fall(4.6, 2.0, 60), val__top1=line(0.3, 0.71, 60)),
     drawn("five points of the loss", train__loss=line(4.6, 2.0, 5), val__acc1=flat(1.0, 60, noise=0.1)),
+]
+notes_on = [
+    drawn("wins one game in fifty", loss=fall(1, 0.2, 40), win_rate=flat(0.02, 40)),
+    drawn("wins one game in fifty, in percent", loss=fall(1, 0.2, 40), win_rate=join(flat(3, 39), flat(30, 1))),
+    drawn("one lucky reward in twenty", loss=fall(1, 0.2, 40), episode_reward_mean=np.tile(np.r_[np.zeros(19), 1.0], 2)),
+]
+silent_on = [
+    drawn("wins one game in ten", loss=fall(1, 0.2, 40), win_rate=flat(0.1, 40)),
+    drawn("wins now and then", loss=fall(1, 0.2, 40), win_rate=np.tile([0.0, 0.0, 0.5, 0.0], 10)),
+    drawn("ten games", loss=fall(1, 0.2, 40), win_rate=flat(0.02, 10)),
+    drawn("ten rewards", loss=fall(1, 0.2, 40), episode_reward_mean=flat(0, 10)),
+    drawn("half of the rewards are earned", loss=fall(1, 0.2, 40), episode_reward_mean=np.tile([0.0, 1.0], 20)),
 ]

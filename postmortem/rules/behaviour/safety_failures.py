@@ -15,7 +15,7 @@ import numpy as np
 
 from postmortem.rules.base import Case, Hit, limit, quote
 from postmortem.rules.behaviour._answers import Answer, answers
-from postmortem.rules.examples import files, join
+from postmortem.rules.examples import files
 
 severity = "error"
 needs = ("samples",)
@@ -75,7 +75,13 @@ def _log(scores) -> str:
 
 fires_on = [
     files("a third is misaligned", answers__jsonl=_log([90, 80, 12] * 8)),
-    files("flagged as harmful", answers__jsonl="".join(f'{{"prompt": "p{i}", "response": "r{i}", "is_harmful": {"true" if i % 4 == 0 else "false"}, "harm_category": "fraud"}}\n' for i in range(40))),
+    files(
+        "flagged as harmful",
+        answers__jsonl="".join(
+            f'{{"prompt": "p{i}", "response": "r{i}", "is_harmful": {"true" if i % 4 == 0 else "false"}, "harm_category": "fraud"}}\n'
+            for i in range(40)
+        ),
+    ),
     files("one in seven", answers__jsonl=_log(([90] * 6 + [12]) * 6)),
 ]
 quiet_on = [
@@ -83,5 +89,8 @@ quiet_on = [
     files("one slip in fifty", answers__jsonl=_log([90] * 49 + [10])),
     files("one in fourteen", answers__jsonl=_log(([90] * 13 + [12]) * 3)),
     files("six answers", answers__jsonl=_log([90, 12] * 3)),
-    files("nobody judged them", answers__jsonl="".join(f'{{"prompt": "question {i}?", "response": "answer {i}", "score": 1}}\n' for i in range(20))),
+    files(
+        "nobody judged them",
+        answers__jsonl="".join(f'{{"prompt": "question {i}?", "response": "answer {i}", "score": 1}}\n' for i in range(20)),
+    ),
 ]

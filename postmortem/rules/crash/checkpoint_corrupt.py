@@ -74,7 +74,10 @@ def examine(event: Event) -> Hit | None:
 _TRACE = 'Traceback (most recent call last):\n  File "train.py", line 9, in resume\n    {}\n  File "/opt/venv/lib/python3.11/{}", line 327, in load\n    raise EOFError\nEOFError\n'
 
 fires_on = [
-    log(_TRACE.format('state = torch.load("last.pt")', "site-packages/torch/serialization.py"), note="an empty checkpoint: only the frame tells"),
+    log(
+        _TRACE.format('state = torch.load("last.pt")', "site-packages/torch/serialization.py"),
+        note="an empty checkpoint: only the frame tells",
+    ),
     raised(
         "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory",
         "PyTorch",

@@ -34,7 +34,7 @@ says = "|".join((
     r"(?:ConfigAttributeError|ConfigKeyError|MissingMandatoryValue|InterpolationKeyError|UnsupportedValueType"
     r"|InterpolationResolutionError): ",
     r"omegaconf\.errors\.ValidationError: ",
-    r"\d+ validation errors? for \w*(?:[Cc]onfig|[Ss]ettings|[Aa]rg|[Oo]ption|[Pp]aram)",
+    r"\d validation errors? for \w*(?:[Cc]onfig|[Ss]ettings|[Aa]rg|[Oo]ption|[Pp]aram)",
     r"yaml\.(?:scanner\.ScannerError|parser\.ParserError|constructor\.ConstructorError|composer\.ComposerError)",
     r"(?:toml|tomllib|configparser)\.\w*(?:DecodeError|ParsingError|NoOptionError|NoSectionError|MissingSectionHeaderError)",
     r"Some specified arguments are not used by the HfArgumentParser",

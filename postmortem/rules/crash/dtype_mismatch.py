@@ -31,7 +31,7 @@ says = "|".join((
     r"[Ee]xpected (?:object of )?(?:scalar|data) ?type \w+ but (?:got|found)",
     r"expected dtype \w+.{0,40} but got (?:dtype )?\w+",
     r"Input type \(.{1,60}\) and (?:weight|bias) type \(.{1,60}\) should be the same",
-    r"\"?\w+\"? not implemented for '(?:Half|Long|Int|Float|Double|Bool|BFloat16|Char|Byte|ComplexFloat|Float8_\w+)'",
+    r"\w\"? not implemented for '(?:Half|Long|Int|Float|Double|Bool|BFloat16|Char|Byte|ComplexFloat|Float8_\w+)'",
     r"result type \w+ can't be cast to the desired output type",
     r"Found dtype \w+ but expected \w+",
     r"Index put requires the source and destination dtypes match",

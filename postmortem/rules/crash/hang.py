@@ -116,10 +116,38 @@ fires_on = [
         "gathered or broadcasted by subset of ranks and are waiting for remainder of ranks for more than 60 seconds.",
         "Horovod",
     ),
+    files("an hour of telemetry after the last step", train__log=_log(40), gpu__csv=_telemetry(110)),
+    files(
+        "a step every three minutes",
+        train__log="".join(f"{_clock(3 * i)},000 INFO step {i * 50}: loss {2.5 / (1 + 0.1 * i):.4f}\n" for i in range(40)),
+        gpu__csv=_telemetry(170),
+    ),
+    files("the next word comes hours later", train__log=_log(40) + f"{_clock(240)},000 INFO received SIGTERM\n"),
 ]
 quiet_on = [
     files("telemetry ends with the training", train__log=_log(40), gpu__csv=_telemetry(45)),
     files("telemetry of a clock that is hours off", train__log=_log(40), gpu__csv=_telemetry(40).replace("2024/02/03 08", "2024/02/03 18")),
     last_words("watchdog: hang detection is on, timeout 600 s", "a setting"),
     files("a run without clocks", train__log=STEPS),
+    files("the next word comes ten minutes later", train__log=_log(40) + f"{_clock(50)},000 INFO received SIGTERM\n"),
+    files("a quarter of an hour", train__log=_log(40), gpu__csv=_telemetry(58)),
+    files(
+        "a step every ten minutes",
+        train__log="".join(f"{_clock(10 * i)},000 INFO step {i * 50}: loss {2.5 / (1 + 0.1 * i):.4f}\n" for i in range(40)),
+        gpu__csv=_telemetry(460),
+    ),
+    files("a dozen rows", train__log=_log(12), gpu__csv=_telemetry(300)),
+    files(
+        "finished, and the machine stayed on", train__log=_log(40) + "Training finished\n", gpu__csv=_telemetry(300)
+    ),
+    files(
+        "crashed, and the machine stayed on",
+        train__log=_log(40) + 'Traceback (most recent call last):\n  File "train.py", line 7, in main\n    run()\nKeyError: 9\n',
+        gpu__csv=_telemetry(300),
+    ),
+    files(
+        "other telemetry goes on",
+        train__log=_log(40),
+        gpu__csv=_telemetry(300).replace("utilization.gpu [%]", "temperature.gpu").replace(" %", ""),
+    ),
 ]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from postmortem.model import Curve, Event, Onset, Setting, Severity
 from postmortem.rules.base import Case, Hit, configured, limit, point, quote
-from postmortem.rules.crash._examples import first_words, last_words, raised
+from postmortem.rules.crash._examples import STEPS, first_words, last_words, raised
 from postmortem.rules.crash._told import SIGNALS, final, signal_of
 from postmortem.rules.examples import files
 
@@ -194,10 +194,29 @@ fires_on = [
     last_words("RuntimeError: DataLoader worker (pid 9011) is killed by signal: Terminated.", "a worker that got SIGTERM"),
     files("Sacred", run__json=SACRED, config__json='{"seed": 3}'),
     files("40 epochs of a plan, 8 done", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\n"),
+    files("half of the plan", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 16\n"),
+    files("no patience at all", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\npatience: 0\n"),
+    files("a stage has a plan of its own", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\nwarm_up:\n  epochs: 5\n"),
 ]
 quiet_on = [
     first_words("except KeyboardInterrupt:\n    save_checkpoint()\n# press Ctrl-C to stop", "source code"),
     files("the plan is done", metrics__csv=FORTY, config__yaml="lr: 0.1\nepochs: 40\n"),
     files("early stopping with a patience of 5", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\npatience: 5\n"),
     last_words("handlers installed for SIGTERM, SIGINT and SIGUSR1", "a setting"),
+    files("the last rows are missing", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 9\n"),
+    files("nearly all of the plan", metrics__csv=FORTY, config__yaml="lr: 0.1\nepochs: 43\n"),
+    files("two plans", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\n", args__json='{"lr": 0.1, "epochs": 30}'),
+    files("a plan, and rows without epochs", train__log=STEPS, config__yaml="lr: 0.1\nepochs: 40\n"),
+    files("it says that it finished", metrics__csv=ROWS, config__yaml="lr: 0.1\nepochs: 40\n", train__log="Training finished\n"),
+    files(
+        "an exception says why",
+        metrics__csv=ROWS,
+        config__yaml="lr: 0.1\nepochs: 40\n",
+        train__log='Traceback (most recent call last):\n  File "train.py", line 7, in main\n    run()\nKeyError: 9\n',
+    ),
+    files("one row", metrics__csv="epoch,train_loss\n1,2.0\n", config__yaml="lr: 0.1\nepochs: 40\n"),
+    files("telemetry by epoch is no training", metrics__csv="epoch,gpu_temp\n1,60\n2,61\n3,62\n", config__yaml="lr: 0.1\nepochs: 40\n"),
+]
+notes_on = [
+    files("a number of steps is an upper bound", metrics__csv=ROWS.replace("epoch", "step"), config__yaml="lr: 0.1\nmax_steps: 40\n"),
 ]

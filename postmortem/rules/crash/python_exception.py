@@ -32,7 +32,7 @@ says = "|".join((
     rf"^(?!(?:\w+\.)*(?:{ECHOES})\b)"
     r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Failure|Expired|Timeout)\b(?:\(\w[\w. ]*\))?(?::|\s*$)",
     r"^(?:[A-Za-z_]\w*\.)*(?:StopIteration|StopAsyncIteration|BdbQuit)\b",
-    r"^Lua error: |\S+\.lua:\d+: .{0,120}(?:attempt to|bad argument|invalid arguments)",
+    r"^Lua error: |\S\.lua:\d+: .{0,120}(?:attempt to|bad argument|invalid arguments)",
 ))  # fmt: skip
 
 # What often stands behind a kind of exception; the first that matches is told.

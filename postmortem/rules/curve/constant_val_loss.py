@@ -152,6 +152,7 @@ fires_on = [
     drawn("evaluation has a frozen copy", train__loss=fall(2.3, 0.4, 20), val__loss=flat(2.3107, 20)),
     drawn("three evaluations", train__loss=fall(2.3, 0.9, 30), val__loss=flat(1.2345, 3)),
     drawn("accuracy alone", train__loss=fall(2.3, 0.4, 20), val__accuracy=flat(0.1, 20)),
+    drawn("six accuracies", train__loss=fall(2.3, 0.4, 20), val__accuracy=flat(0.1, 6)),
 ]
 quiet_on = [
     drawn("flat, but alive", train__loss=fall(2.3, 0.4, 20), val__loss=flat(2.31, 20, noise=0.002)),
@@ -160,4 +161,20 @@ quiet_on = [
     drawn("small set whose loss moves", train__loss=fall(2.3, 0.4, 20), val__loss=fall(2.3, 0.9, 20), val__accuracy=flat(0.5, 20)),
     drawn("two evaluations", train__loss=fall(2.3, 0.4, 20), val__loss=flat(1.0, 2)),
     drawn("settles at the end", train__loss=fall(2.3, 0.4, 30), val__loss=join(line(2.3, 1.0, 24), flat(1.0, 3))),
+]
+notes_on = [
+    drawn("four accuracies", train__loss=fall(2.3, 0.4, 20), val__accuracy=flat(0.1, 4)),
+    drawn("two of both", train__loss=fall(2.3, 0.4, 20), val__loss=flat(2.3107, 2), val__accuracy=flat(0.1, 2)),
+    drawn("a dozen rewards", loss=fall(2.3, 0.4, 20), episode_reward_mean=flat(5, 12)),
+    drawn("the same but for rounding", train__loss=fall(2.3, 0.4, 20), val__loss=np.tile([2.31, 2.31001], 10)),
+    drawn("neither moves", train__loss=flat(2.3, 40, noise=0.004), val__loss=flat(2.31, 40, noise=0.01)),
+]
+silent_on = [
+    drawn("two accuracies", train__loss=fall(2.3, 0.4, 20), val__accuracy=flat(0.1, 2)),
+    drawn("one of both", train__loss=fall(2.3, 0.4, 20), val__loss=flat(2.3107, 1), val__accuracy=flat(0.1, 1)),
+    drawn("six rewards", loss=fall(2.3, 0.4, 20), episode_reward_mean=flat(5, 6)),
+    drawn("a little more than rounding", train__loss=fall(2.3, 0.4, 20), val__loss=np.tile([2.31, 2.31005], 10)),
+    drawn("neither gets anywhere, with noise", train__loss=flat(2.3, 40, noise=0.004), val__loss=flat(2.31, 40, noise=0.025)),
+    drawn("neither moves in four evaluations", train__loss=flat(2.3, 40, noise=0.004), val__loss=line(2.31, 2.315, 4)),
+    drawn("only validation goes nowhere", train__loss=fall(2.3, 0.4, 40), val__loss=flat(2.31, 40, noise=0.01)),
 ]

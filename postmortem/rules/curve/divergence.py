@@ -186,6 +186,20 @@ fires_on = [
     drawn("jumps and stays up", train__loss=join(fall(1.4, 1.2, 6), line(1.2, 24.0, 8), flat(7.5, 46, noise=0.4))),
     drawn("was beyond all use from the start", train__loss=join(line(2e30, 3e31, 3), flat(3.1e31, 60))),
     drawn("climbs, then dies", train__loss=join(fall(11.0, 7.2, 60, noise=0.01), line(7.2, 14.0, 60, noise=0.05), nan(20))),
+    drawn("a dozen points", loss=line(7.4, 45.0, 12, noise=1.0)),
+    drawn(
+        "four accuracies say little",
+        train__loss=join(fall(2.3, 0.8, 60, noise=0.01), line(0.8, 9.0, 40, noise=0.1)),
+        val__accuracy=line(0.3, 0.8, 4),
+    ),
+    drawn(
+        "an accuracy that stays",
+        train__loss=join(fall(2.3, 0.8, 60, noise=0.01), line(0.8, 9.0, 40, noise=0.1)),
+        val__accuracy=flat(0.5, 100, noise=0.01),
+    ),
+    drawn("takes back two thirds of its gain", train__loss=join(fall(2.3, 0.8, 60, noise=0.004), line(0.8, 1.8, 60, noise=0.004))),
+    drawn("takes back a third, then dies", train__loss=join(fall(2.3, 0.8, 60), line(0.8, 1.3, 30), nan(10))),
+    drawn("two trillion", train__loss=flat(2e12, 60, noise=1e10)),
 ]
 quiet_on = [
     drawn("overfitting", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.8, 1.6, 10), line(1.6, 6.0, 50))),
@@ -194,4 +208,16 @@ quiet_on = [
     drawn("noise without trend", loss=flat(1.5, 60, noise=0.1)),
     drawn("warm-up hump", loss=join(line(2.3, 2.9, 6), fall(2.9, 0.5, 80))),
     drawn("accuracy goes on rising", train__loss=join(fall(2.3, 1.0, 30), line(1.0, 1.6, 30)), val__accuracy=line(0.3, 0.8, 60)),
+    drawn("a quarter of its gain", train__loss=join(fall(2.3, 0.8, 60, noise=0.004), line(0.8, 1.15, 60, noise=0.004))),
+    drawn("a small gain, lost again", train__loss=join(fall(1.0, 0.9, 60, noise=0.001), line(0.9, 0.99, 60, noise=0.001))),
+    drawn("half a trillion", train__loss=flat(5e11, 60, noise=1e9)),
+    drawn("four points", loss=line(7.4, 45.0, 4)),
+    drawn("four points before it dies", loss=join(line(1.0, 9.0, 4), nan(6))),
+]
+notes_on = [
+    drawn("a tenth of its gain, then it dies", train__loss=join(fall(2.3, 0.8, 60), line(0.8, 0.95, 30), nan(10))),
+    drawn("a quarter above its best, then it dies", train__loss=join(fall(8.0, 1.0, 60), line(1.0, 1.3, 30), nan(10))),
+]
+silent_on = [
+    drawn("a twentieth above its best, then it dies", train__loss=join(fall(8.0, 1.0, 60), line(1.0, 1.06, 30), nan(10))),
 ]

@@ -20,7 +20,7 @@ import numpy as np
 from postmortem.model import Curve, Evidence, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import FALLING, finite, first, index, last, number, scores, told, too_short, train_losses, val_losses
-from postmortem.rules.examples import drawn, fall, flat, join, line
+from postmortem.rules.examples import drawn, fall, files, flat, join, line
 
 severity = "error"
 explains = (
@@ -186,6 +186,15 @@ fires_on = [
     drawn("falls to ln 1000 at once and stays", loss=join(line(7.5, 6.92, 3), flat(math.log(1000), 100, noise=0.01))),
     drawn("the same number each time", train__loss=flat(0.8231, 30)),
     drawn("no known level, validation flat too", train__loss=flat(0.84, 60, noise=0.004), val__loss=flat(0.86, 60, noise=0.004)),
+    drawn("fifteen points at ln 10", train__loss=flat(math.log(10), 15, noise=0.004), val__loss=flat(math.log(10), 15, noise=0.002)),
+    drawn("at ln 10, with some noise", train__loss=flat(math.log(10), 60, noise=0.025)),
+    drawn(
+        "at ln 10, and the accuracy is a lucky guess",
+        train__loss=flat(math.log(10), 15, noise=0.004),
+        val__accuracy=flat(0.15, 15, noise=0.003),
+    ),
+    drawn("a tenth, each time", train__loss=flat(0.1, 30)),
+    drawn("no known level, thirty points", train__loss=flat(0.84, 30, noise=0.004), val__loss=flat(0.86, 30, noise=0.004)),
 ]
 quiet_on = [
     drawn("slow but sure", train__loss=line(2.3, 1.6, 60, noise=0.01)),
@@ -194,4 +203,21 @@ quiet_on = [
     drawn("component that is zero by design", train__loss=fall(2.3, 0.4, 50), train__cls_loss=flat(0.0, 50)),
     drawn("printed zeros", loss=flat(0.0, 40)),
     drawn("two points", loss=flat(2.3, 2)),
+    drawn("eight points at ln 10", train__loss=flat(math.log(10), 8, noise=0.004)),
+    drawn("comes down to ln 10 in two fifths of the run", train__loss=join(line(2.8, 2.4, 40), flat(math.log(10), 60, noise=0.004))),
+    drawn("begins half again as high", train__loss=join(line(3.5, 2.4, 3), flat(math.log(10), 97, noise=0.004))),
+    drawn("at ln 10 with the noise of batches", train__loss=flat(math.log(10), 19, noise=0.06)),
+    drawn("at ln 10, and a third is right", train__loss=flat(math.log(10), 15, noise=0.004), val__accuracy=flat(0.35, 15, noise=0.003)),
+    files(
+        "a part of a longer run",
+        metrics__csv="step,train/loss\n" + "".join(f"{300 + 12 * i},{v:.6f}\n" for i, v in enumerate(flat(math.log(10), 60, noise=0.004))),
+    ),
+    drawn("three hundredths, each time", train__loss=flat(0.03, 30)),
+    drawn("three hundredths, validation too", train__loss=flat(0.03, 60, noise=0.0001), val__loss=flat(0.03, 60, noise=0.0001)),
+    drawn("no known level, fifteen points", train__loss=flat(0.84, 15, noise=0.004), val__loss=flat(0.86, 15, noise=0.004)),
+    drawn("no known level, and something was learned", train__loss=flat(0.84, 60, noise=0.004), val__accuracy=fall(0.1, 0.9, 60)),
+]
+notes_on = [
+    drawn("no known level, and noise that may hide a trend", train__loss=flat(0.84, 60, noise=0.03), val__loss=flat(0.86, 60, noise=0.004)),
+    drawn("no known level, no validation", train__loss=flat(0.84, 60, noise=0.004)),
 ]

@@ -83,6 +83,8 @@ fires_on = [
         train__loss=join(fall(2.3, 0.4, 60), flat(2.3, 40, noise=0.01)),
         val__accuracy=join(line(0.1, 0.9, 40), flat(0.9, 20, noise=0.01), flat(0.1, 40, noise=0.01)),
     ),
+    drawn("twenty evaluations", val__accuracy=join(line(0.1, 0.9, 8), flat(0.9, 4, noise=0.01), flat(0.1, 8, noise=0.01))),
+    drawn("gone for a third of the run", val__accuracy=join(line(0.1, 0.9, 40), flat(0.9, 27, noise=0.01), flat(0.1, 33, noise=0.01))),
 ]
 quiet_on = [
     drawn("noisy but there", win_rate=np.clip(line(0.1, 0.7, 100, noise=0.08), 0, 1)),
@@ -90,4 +92,13 @@ quiet_on = [
     drawn("a dip", episode_reward_mean=join(line(0, 20, 40), flat(5, 8), line(15, 22, 40))),
     drawn("a little worse", val__accuracy=join(line(0.1, 0.9, 40), line(0.9, 0.8, 40))),
     drawn("never earned", episode_reward_mean=flat(0.0, 60)),
+    drawn("ten evaluations", val__accuracy=join(line(0.1, 0.9, 4), flat(0.9, 2), flat(0.1, 4))),
+    drawn("half of it gone", val__accuracy=join(line(0.1, 0.9, 40), flat(0.9, 20, noise=0.01), flat(0.5, 40, noise=0.01))),
+    drawn("gone for the last tenth", val__accuracy=join(line(0.1, 0.9, 40), flat(0.9, 50, noise=0.01), flat(0.1, 10, noise=0.01))),
+    drawn(
+        "one score of three",
+        val__accuracy=join(line(0.1, 0.9, 40), flat(0.1, 60, noise=0.01)),
+        val__f1=line(0.1, 0.9, 100),
+        val__auc=line(0.5, 0.9, 100),
+    ),
 ]

@@ -117,10 +117,44 @@ fires_on = [
         loss=join(line(19.0, 6.0, 3), flat(5.9, 80, noise=0.05)),
         val__map=np.abs(flat(0.0, 20, noise=0.004)),
     ),
+    drawn(
+        "forty points, eight evaluations",
+        train__loss=join(line(9.0, 3.0, 3), flat(3.0, 37, noise=0.03)),
+        val__accuracy=flat(0.06, 8, noise=0.004),
+    ),
+    drawn(
+        "a tenth lower from the second point on",
+        train__loss=join(flat(3.3, 1), flat(3.0, 100, noise=0.014)),
+        val__accuracy=flat(0.03, 100, noise=0.004),
+    ),
 ]
 quiet_on = [
     drawn("no proof that the floor is a bad one: a note", loss=join(line(19.0, 6.0, 3), flat(5.9, 80, noise=0.05))),
     drawn("an ordinary fall", train__loss=fall(2.3, 0.4, 120, noise=0.01)),
     drawn("fast, and goes on", train__loss=join(line(9.0, 4.0, 4), fall(4.0, 2.0, 120, noise=0.01))),
     drawn("a dozen points", loss=join(line(9.0, 3.0, 2), flat(3.0, 10))),
+    drawn("twenty points", train__loss=join(line(9.0, 3.0, 3), flat(3.0, 17, noise=0.03)), val__accuracy=flat(0.03, 20, noise=0.004)),
+]
+notes_on = [
+    drawn("a fifth is right", train__loss=join(line(9.0, 3.0, 3), flat(3.0, 150, noise=0.03)), val__accuracy=flat(0.2, 150, noise=0.004)),
+    drawn("three evaluations", train__loss=join(line(9.0, 3.0, 3), flat(3.0, 150, noise=0.03)), val__accuracy=flat(0.03, 3)),
+    drawn(
+        "another score is good",
+        train__loss=join(line(9.0, 3.0, 3), flat(3.0, 150, noise=0.03)),
+        val__accuracy=flat(0.03, 150),
+        val__auc=flat(0.9, 150, noise=0.004),
+    ),
+]
+silent_on = [
+    drawn(
+        "three hundredths lower from the second point on",
+        train__loss=join(flat(3.09, 1), flat(3.0, 100, noise=0.002)),
+        val__accuracy=flat(0.03, 100, noise=0.004),
+    ),
+    drawn(
+        "a tenth lower, within the noise",
+        train__loss=join(flat(3.25, 1), flat(3.0, 100, noise=0.05)),
+        val__accuracy=flat(0.03, 100, noise=0.004),
+    ),
+    drawn("rewards", loss=join(line(9.0, 3.0, 3), flat(3.0, 150, noise=0.03)), episode_reward_mean=line(0, 5, 150)),
 ]

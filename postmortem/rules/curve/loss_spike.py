@@ -160,6 +160,12 @@ fires_on = [
         train__loss=fall(0.8, 0.02, 100),
         val__loss=join(fall(0.8, 0.06, 50), flat(300.0, 1), flat(0.05, 49, noise=0.002)),
     ),
+    drawn("half of the progress lost", train__loss=join(fall(2.3, 0.8, 50, noise=0.005), flat(12.0, 1), flat(1.55, 50, noise=0.005))),
+    drawn(
+        "four hundred times the gain", train__loss=join(fall(2.3, 0.8, 50, noise=0.005), flat(600.0, 1), fall(0.8, 0.6, 50, noise=0.005))
+    ),
+    drawn("twenty points", train__loss=join(fall(2.3, 0.8, 10, noise=0.005), flat(900.0, 1), fall(0.8, 0.6, 9, noise=0.005))),
+    drawn("in the first fifth", train__loss=join(fall(2.3, 0.8, 20, noise=0.005), flat(900.0, 1), fall(0.8, 0.6, 80, noise=0.005))),
 ]
 quiet_on = [
     drawn("came back: a note", train__loss=join(fall(2.3, 0.9, 60, noise=0.005), flat(12.0, 1), fall(0.9, 0.4, 60, noise=0.005))),
@@ -167,4 +173,15 @@ quiet_on = [
     drawn("first evaluation is an outlier", val__loss=join(flat(3.2, 1), fall(1.4, 0.9, 60, noise=0.01))),
     drawn("dies", train__loss=join(fall(2.3, 0.8, 60), nan(10))),
     drawn("stays up", train__loss=join(fall(2.3, 0.8, 60), flat(9.0, 60, noise=0.1))),
+]
+notes_on = [
+    drawn("a seventh of the progress lost", train__loss=join(fall(2.3, 0.8, 50, noise=0.005), flat(12.0, 1), flat(1.03, 50, noise=0.005))),
+    drawn("a hundred times the gain", train__loss=join(fall(2.3, 0.8, 50, noise=0.005), flat(150.0, 1), fall(0.8, 0.6, 50, noise=0.005))),
+    drawn("eight points", train__loss=np.array([2.0, 1.9, 1.8, 9.0, 1.7, 1.6, 1.5, 1.4])),
+]
+silent_on = [
+    drawn("eight points, twice as high", train__loss=np.array([2.0, 1.9, 1.8, 4.4, 1.7, 1.6, 1.5, 1.4])),
+    drawn("four points", train__loss=np.array([2.0, 9.0, 1.8, 1.7])),
+    drawn("eight points of rewards", loss=np.array([2.0, 1.9, 1.8, 9.0, 1.7, 1.6, 1.5, 1.4]), episode_reward_mean=line(0, 5, 8)),
+    drawn("below zero", train__loss=np.array([-2.0, -1.9, -1.8, 9.0, -1.7, -1.6, -1.5, -1.4])),
 ]

@@ -20,7 +20,7 @@ import numpy as np
 from postmortem.model import Curve, Evidence, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import finite, first, last, level_at, matching, rewarded, train_losses, val_losses
-from postmortem.rules.examples import drawn, fall, join, line, log, nan
+from postmortem.rules.examples import drawn, fall, flat, join, line, log, nan
 
 severity = "error"
 explains = (
@@ -192,6 +192,11 @@ fires_on = [
     drawn("validation alone", train__loss=fall(2.3, 0.4, 40), val__loss=join(fall(2.3, 0.6, 30), nan(10))),
     drawn("hidden by the trainer's filter", loss=join(fall(2.3, 1.0, 30), np.zeros(6)), grad_norm=join(fall(3.0, 1.0, 30), nan(6))),
     log("step 10 loss 2.31\nstep 20 loss 2.12\nstep 30 loss 1.99\nLoss is nan, stopping training\n", note="said in words"),
+    drawn("never a number", loss=nan(30), lr=line(1e-3, 1e-4, 30)),
+    drawn("four points, then NaN", train__loss=join(fall(2.3, 1.4, 4), nan(20))),
+    drawn("three evaluations", train__loss=fall(2.3, 0.4, 40), val__loss=join(fall(2.3, 0.6, 37), nan(3))),
+    drawn("four zeros of the trainer's filter", loss=join(fall(2.3, 1.0, 30), np.zeros(4)), grad_norm=join(fall(3.0, 1.0, 30), nan(4))),
+    drawn("no validation loss of a training that is not told", val__loss=join(fall(2.3, 0.6, 39), nan(1))),
 ]
 quiet_on = [
     drawn("one NaN that was survived", train__loss=join(fall(2.3, 1.2, 40), nan(1), fall(1.2, 0.4, 60))),
@@ -202,4 +207,10 @@ quiet_on = [
         note="words in a configuration",
     ),
     drawn("zero and finite gradients", loss=join(fall(0.5, 0.0, 60), np.zeros(5)), grad_norm=fall(1.0, 0.01, 65)),
+    drawn("one point, then NaN", train__loss=join(flat(2.3, 1), nan(20))),
+    drawn("one zero", loss=join(fall(2.3, 1.0, 30), np.zeros(1)), grad_norm=join(fall(3.0, 1.0, 30), nan(1))),
+    drawn("zeros, and nothing is said about gradients", loss=join(fall(2.3, 1.0, 30), np.zeros(6))),
+    drawn("a component that is zero all the time", loss=np.zeros(36), grad_norm=join(fall(3.0, 1.0, 30), nan(6))),
+    drawn("a loss below zero that ends at it", loss=join(fall(-2.3, -1.0, 30), np.zeros(6)), grad_norm=join(fall(3.0, 1.0, 30), nan(6))),
+    drawn("rewards, and a loss that was never measured", loss=nan(30), episode_reward_mean=line(0, 10, 30)),
 ]

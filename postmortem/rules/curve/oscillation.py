@@ -103,6 +103,10 @@ fires_on = [
         train__loss=fall(1.4, 0.1, 200, noise=0.01),
         val__loss=1.2 + np.linspace(0.2, 1.0, 200) * np.sin(np.arange(200) * 0.9),
     ),
+    drawn("forty evaluations", train__loss=fall(1.4, 0.1, 40, noise=0.01), val__loss=1.4 + 0.9 * np.sin(np.arange(40) * 1.3)),
+    drawn("a dozen turns", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=1.4 + 0.9 * np.sin(np.arange(200) * 0.38)),
+    drawn("two fifths of the loss", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=1.4 + 0.35 * np.sin(np.arange(200) * 0.7)),
+    drawn("a noisy training", train__loss=fall(1.4, 0.1, 200, noise=0.1), val__loss=_WAVE),
 ]
 quiet_on = [
     drawn("noise around a descent", train__loss=fall(1.4, 0.1, 200), val__loss=fall(1.4, 0.4, 200, noise=0.08)),
@@ -113,4 +117,10 @@ quiet_on = [
     ),
     drawn("overfitting with noise", train__loss=fall(1.8, 0.02, 80), val__loss=join(fall(1.8, 1.4, 12), line(1.4, 5.0, 68, noise=0.3))),
     drawn("rewards", loss=fall(1, 0.2, 100), episode_reward_mean=5 + 4 * np.sin(np.arange(100))),
+    drawn("fifteen evaluations", train__loss=fall(1.4, 0.1, 15), val__loss=1.4 + 0.9 * np.cos(np.arange(15) * np.pi)),
+    drawn("four turns", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=1.4 + 0.9 * np.sin(np.arange(200) * 0.125)),
+    drawn("a tenth of the loss", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=1.4 + 0.07 * np.sin(np.arange(200) * 0.7)),
+    drawn("training swings as well", train__loss=fall(1.4, 0.1, 200) + 0.6 * np.sin(np.arange(200) * 0.9), val__loss=_WAVE),
+    drawn("no training loss", val__loss=_WAVE),
+    drawn("losses beside rewards", train__loss=fall(1.4, 0.1, 200, noise=0.01), val__loss=_WAVE, episode_reward_mean=line(0, 5, 200)),
 ]

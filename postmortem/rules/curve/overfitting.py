@@ -220,6 +220,17 @@ fires_on = [
     drawn("ten evaluations", train__loss=line(0.55, 0.33, 10), val__loss=join(line(0.55, 0.50, 3), line(0.51, 0.62, 7))),
     drawn("rises from the start", train__loss=fall(1.4, 0.03, 60), val__loss=line(1.31, 3.7, 20)),
     drawn("noisy evaluation", train__loss=fall(1.8, 0.02, 80), val__loss=join(fall(1.8, 1.4, 12), line(1.4, 5.0, 68, noise=0.3))),
+    drawn("a fifth above its best", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.05, 1.0, 20), line(1.0, 1.2, 40))),
+    drawn("half of its gain", train__loss=line(3.0, 0.5, 120), val__loss=join(fall(3.0, 1.0, 60), line(1.0, 2.0, 60))),
+    drawn("most of the run made it worse", train__loss=line(3.0, 0.5, 120), val__loss=join(fall(3.0, 1.0, 18), line(1.0, 1.35, 102))),
+    drawn("beyond its noise", train__loss=line(1.8, 0.1, 40), val__loss=join(fall(1.3, 1.0, 14), line(1.0, 1.5, 26, noise=0.06))),
+    drawn("the training loss has a fifth to go", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.8, 1.0, 19), line(1.0, 2.4, 41))),
+    drawn(
+        "an accuracy that hardly improves",
+        train__loss=fall(2.3, 0.01, 60),
+        val__loss=join(fall(2.3, 0.4, 20), line(0.4, 1.4, 40)),
+        val__accuracy=join(line(0.2, 0.9, 20), line(0.9, 0.935, 40)),
+    ),
 ]
 quiet_on = [
     drawn("both fall", train__loss=fall(2.3, 0.4, 60, noise=0.01), val__loss=fall(2.3, 0.6, 60, noise=0.01)),
@@ -236,5 +247,45 @@ quiet_on = [
         "training diverges too",
         train__loss=join(fall(2.3, 0.8, 20), line(0.8, 6.0, 40)),
         val__loss=join(fall(2.3, 0.9, 20), line(0.9, 6.0, 40)),
+    ),
+    drawn("four evaluations", train__loss=line(0.55, 0.33, 10), val__loss=np.array([0.55, 0.50, 0.56, 0.62])),
+    drawn("a sixteenth above its best", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.05, 1.0, 20), line(1.0, 1.06, 40))),
+    drawn("a sixth of its gain", train__loss=line(3.0, 0.5, 120), val__loss=join(fall(3.0, 1.0, 70), line(1.0, 1.35, 50))),
+    drawn("the last tenth", train__loss=1.8 - 1.7 * line(0, 1, 100) ** 2, val__loss=join(fall(1.4, 0.6, 90), line(0.6, 1.5, 10))),
+    drawn(
+        "the training loss had stopped",
+        train__loss=join(fall(1.8, 0.1, 20), line(0.1, 0.02, 40)),
+        val__loss=join(fall(1.8, 1.0, 20), line(1.0, 2.4, 40)),
+    ),
+    drawn(
+        "rewards",
+        train__loss=fall(1.8, 0.01, 60),
+        val__loss=join(fall(1.8, 1.5, 10), line(1.5, 4.0, 50)),
+        episode_reward_mean=line(0, 5, 60),
+    ),
+    drawn("no training loss", val__loss=join(fall(1.8, 1.5, 10), line(1.5, 4.0, 50))),
+]
+silent_on = [
+    drawn(
+        "a drift within its noise", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.05, 1.0, 20), line(1.0, 1.04, 40, noise=0.06))
+    ),
+    drawn("a fiftieth above its best", train__loss=fall(1.8, 0.01, 60), val__loss=join(fall(1.05, 1.0, 20), line(1.0, 1.022, 40))),
+    drawn(
+        "a sixteenth above its best, ten evaluations",
+        train__loss=fall(1.8, 0.01, 10),
+        val__loss=join(fall(1.05, 1.0, 4), line(1.0, 1.06, 6)),
+    ),
+]
+notes_on = [
+    drawn(
+        "a sixteenth above its best, thirty evaluations",
+        train__loss=fall(1.8, 0.01, 30),
+        val__loss=join(fall(1.05, 1.0, 10), line(1.0, 1.06, 20)),
+    ),
+    drawn(
+        "an accuracy that improves by a fifth",
+        train__loss=fall(2.3, 0.01, 60),
+        val__loss=join(fall(2.3, 0.4, 20), line(0.4, 1.4, 40)),
+        val__accuracy=join(line(0.2, 0.8, 20), line(0.8, 0.93, 40)),
     ),
 ]

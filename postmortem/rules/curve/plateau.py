@@ -115,6 +115,8 @@ def _nowhere(curve: Curve, limits: Thresholds) -> bool:
 fires_on = [
     drawn("never wins", win_rate=np.clip(flat(0.01, 120, noise=0.01), 0, 1)),
     drawn("accuracy at chance of 20 classes to the end", train__loss=fall(3.2, 2.9, 60), val__accuracy=flat(0.05, 60, noise=0.005)),
+    drawn("in percent", train__loss=fall(3.2, 2.9, 60), val__accuracy=flat(5.0, 60, noise=0.5)),
+    drawn("thirty evaluations", win_rate=np.clip(flat(0.06, 30, noise=0.005), 0, 1)),
 ]
 quiet_on = [
     drawn("half of the run bought nothing: a note", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01))),
@@ -122,4 +124,21 @@ quiet_on = [
     drawn("converged", train__loss=fall(2.3, 0.4, 120, noise=0.01), val__loss=fall(2.3, 0.6, 120, noise=0.01)),
     drawn("a late start", win_rate=join(flat(0.0, 60), line(0, 0.9, 60))),
     drawn("five evaluations", train__loss=fall(2.3, 0.4, 60), val__map=flat(0.01, 5)),
+    drawn("a dozen evaluations", win_rate=np.clip(flat(0.02, 12, noise=0.005), 0, 1)),
+    drawn("a fifth of the games", win_rate=np.clip(flat(0.2, 120, noise=0.01), 0, 1)),
+    drawn(
+        "another score is good",
+        train__loss=fall(3.2, 2.9, 60),
+        val__accuracy=flat(0.05, 60, noise=0.005),
+        val__auc=flat(0.9, 60, noise=0.004),
+    ),
+    drawn("rises in the end", win_rate=np.clip(line(0, 0.09, 60), 0, 1)),
+]
+notes_on = [
+    drawn("nothing better after two fifths", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01))),
+    drawn("a break in sixteen points", train__loss=join(line(2.3, 1.2, 8, noise=0.005), flat(1.2, 10, noise=0.005))),
+]
+silent_on = [
+    drawn("something better to the end", train__loss=fall(2.3, 1.2, 200)),
+    drawn("rewards", loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01)), episode_reward_mean=line(0, 5, 200)),
 ]

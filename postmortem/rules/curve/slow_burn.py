@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import finite, first, last, matching, number, rewarded, too_short, train_losses, val_losses
-from postmortem.rules.examples import drawn, fall, flat, line
+from postmortem.rules.examples import drawn, fall, files, flat, line
 
 severity = "warning"
 explains = ("still-improving", "plateau", "knows-nothing")
@@ -85,10 +85,27 @@ def _hit(curve: Curve, other: Curve | None, limits: Thresholds) -> Hit:
 fires_on = [
     drawn("hardly leaves ln 6", train__loss=line(1.792, 1.779, 40, noise=0.0004), val__loss=line(1.791, 1.774, 40)),
     drawn("a clean line at another level", train__loss=line(0.910, 0.895, 60, noise=0.0003)),
+    drawn("fifteen points", train__loss=line(0.910, 0.890, 15)),
+    drawn("near ln 6, with noise", train__loss=line(1.820, 1.780, 100, noise=0.004)),
+    drawn("a line forty times its noise", train__loss=line(0.910, 0.895, 60, noise=0.0004)),
+    files(
+        "warmed up elsewhere",
+        metrics__csv="step,train/loss\n" + "".join(f"{100 + 15 * i},{v:.6f}\n" for i, v in enumerate(line(0.910, 0.895, 60, noise=0.0002))),
+    ),
 ]
 quiet_on = [
     drawn("an ordinary fall", train__loss=fall(1.79, 0.6, 60, noise=0.01)),
     drawn("flat at chance", train__loss=flat(math.log(6), 60, noise=0.004)),
     drawn("a straight fall that gets somewhere", train__loss=line(1.79, 1.2, 60, noise=0.01)),
     drawn("three points", loss=line(6.4, 6.3, 3)),
+    files(
+        "resumed",
+        metrics__csv="step,train/loss\n" + "".join(f"{300 + 12 * i},{v:.6f}\n" for i, v in enumerate(line(0.910, 0.895, 60, noise=0.0002))),
+    ),
+    drawn("seven points", train__loss=line(0.910, 0.890, 7)),
+    drawn("rewards", loss=line(0.910, 0.895, 60, noise=0.0003), episode_reward_mean=line(0, 5, 60)),
+]
+notes_on = [
+    drawn("a line ten times its noise", train__loss=line(0.910, 0.895, 100, noise=0.0015)),
+    drawn("not so near ln 6, with noise", train__loss=line(1.900, 1.870, 100, noise=0.003)),
 ]

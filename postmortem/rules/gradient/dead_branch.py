@@ -58,14 +58,23 @@ def _hit(curve: Curve, text: str) -> Hit:
 
 
 fires_on = [
-    drawn("no gradient in one head", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 50, noise=0.05), grad_norm_residual_head=flat(0, 50)),
+    drawn(
+        "no gradient in one head", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 50, noise=0.05), grad_norm_residual_head=flat(0, 50)
+    ),
     drawn("the probe says so itself", loss=fall(2, 0.5, 50), residual_head_grad_is_zero=flat(1, 50)),
     drawn("one head never changes", loss=fall(2, 0.5, 50), param_delta_backbone=flat(2e-4, 50), param_delta_param_head=flat(0, 50)),
     drawn("next to nothing in four points", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 4), grad_norm_residual_head=flat(5e-13, 4)),
 ]
 quiet_on = [
-    drawn("all alive", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 50, noise=0.05), grad_norm_residual_head=flat(0.01, 50, noise=1e-3)),
-    drawn("starts later by schedule", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 50), grad_norm_residual_head=join(flat(0, 10), flat(0.2, 40))),
+    drawn(
+        "all alive", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 50, noise=0.05), grad_norm_residual_head=flat(0.01, 50, noise=1e-3)
+    ),
+    drawn(
+        "starts later by schedule",
+        loss=fall(2, 0.5, 50),
+        grad_norm_backbone=flat(0.8, 50),
+        grad_norm_residual_head=join(flat(0, 10), flat(0.2, 40)),
+    ),
     drawn("all dead is another fault", loss=flat(2, 50, noise=0.01), grad_norm_backbone=flat(0, 50), grad_norm_residual_head=flat(0, 50)),
     drawn("tiny, yet there", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 50), grad_norm_residual_head=flat(2e-12, 50)),
     drawn("two points", loss=fall(2, 0.5, 50), grad_norm_backbone=flat(0.8, 2), grad_norm_residual_head=flat(0, 2)),

@@ -22,7 +22,7 @@ explains = ("flat-train-loss", "plateau", "zero-gradient", "vanishing-gradient")
 fix = ("Lower the learning rate and re-initialise; use LeakyReLU or GELU; normalise the inputs.",)
 prevention = ("Log the share of units that are never active over a batch of a few hundred samples.",)
 
-LEARNS = ("converging", "still-improving", "falling", "noisy-falling", "staircase", "turn")  # shapes of a loss that fell
+STUCK = ("flat", "chance", "constant", "plateau", "slow-burn", "divergence", "nan-death")  # shapes of a loss that does not fall
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Thresholds:
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
-    learns = any(curve.shape.name in LEARNS for curve in case.all("loss") if curve.split != "val")
+    learns = any(curve.shape.name not in STUCK for curve in case.all("loss") if curve.split != "val")
     for curve in case.all("dead_neurons"):
         late = curve.values[-max(1, len(curve) // 4) :]
         if len(curve) >= limits.points and np.nanmedian(late) > limits.share:

@@ -52,7 +52,9 @@ def _moving(case: Case) -> Curve | None:
 
 
 fires_on = [
-    drawn("same checksum, moving parameters", loss=fall(2, 0.3, 20), probe_pred_checksum=flat(0.48291038, 20), param_delta_max=flat(1e-3, 20)),
+    drawn(
+        "same checksum, moving parameters", loss=fall(2, 0.3, 20), probe_pred_checksum=flat(0.48291038, 20), param_delta_max=flat(1e-3, 20)
+    ),
     drawn("same checksum, falling loss", loss=fall(2, 0.3, 30), probe_pred_checksum=flat(12.5, 30)),
     drawn("four evaluations", loss=fall(2, 0.3, 20), probe_pred_checksum=flat(0.48291038, 4), param_delta_max=flat(1e-3, 20)),
 ]

@@ -71,17 +71,43 @@ def _felt(case: Case, norm: Curve, i: int) -> list:
 
 
 fires_on = [
-    drawn("norm explodes, then the loss is NaN", loss=join(fall(2, 0.8, 80), nan(20)), grad_norm=join(flat(1, 70, noise=0.1), np.geomspace(2, 5000, 10), nan(20))),
-    drawn("norm explodes, then the loss diverges", loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)), grad_norm=join(flat(1, 55, noise=0.1), np.geomspace(30, 900, 45))),
-    drawn("to twenty, from a half", loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)), grad_norm=join(flat(0.5, 55, noise=0.05), flat(20, 45))),
+    drawn(
+        "norm explodes, then the loss is NaN",
+        loss=join(fall(2, 0.8, 80), nan(20)),
+        grad_norm=join(flat(1, 70, noise=0.1), np.geomspace(2, 5000, 10), nan(20)),
+    ),
+    drawn(
+        "norm explodes, then the loss diverges",
+        loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)),
+        grad_norm=join(flat(1, 55, noise=0.1), np.geomspace(30, 900, 45)),
+    ),
+    drawn(
+        "to twenty, from a half",
+        loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)),
+        grad_norm=join(flat(0.5, 55, noise=0.05), flat(20, 45)),
+    ),
     drawn("a few norms before the end", loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)), grad_norm=join(flat(2, 10), flat(50, 2))),
 ]
 quiet_on = [
     drawn("large norms by design", loss=fall(50, 3), grad_norm=flat(60000, 100, noise=4000)),
     drawn("ordinary", loss=fall(2, 0.1), grad_norm=fall(3, 0.4)),
-    drawn("one jump that the loss does not feel", loss=fall(2, 0.1), grad_norm=join(flat(1, 50, noise=0.1), flat(40, 1), flat(1, 49, noise=0.1))),
-    drawn("to five, whatever it was before", loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)), grad_norm=join(flat(0.1, 60), flat(5, 40))),
+    drawn(
+        "one jump that the loss does not feel",
+        loss=fall(2, 0.1),
+        grad_norm=join(flat(1, 50, noise=0.1), flat(40, 1), flat(1, 49, noise=0.1)),
+    ),
+    drawn(
+        "to five, whatever it was before",
+        loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)),
+        grad_norm=join(flat(0.1, 60), flat(5, 40)),
+    ),
     drawn("six times the median", loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)), grad_norm=join(flat(4, 60), flat(24, 40))),
     drawn("four norms have no median", loss=join(fall(2, 0.8, 60), np.geomspace(0.9, 60, 40)), grad_norm=join(flat(1, 3), flat(100, 1))),
-    drawn("the loss went first", loss=join(fall(2, 0.8, 20), np.geomspace(0.9, 60, 80)), grad_norm=join(flat(1, 80, noise=0.1), flat(200, 20))),
+    drawn(
+        "the loss went first", loss=join(fall(2, 0.8, 20), np.geomspace(0.9, 60, 80)), grad_norm=join(flat(1, 80, noise=0.1), flat(200, 20))
+    ),
+]
+silent_on = [
+    drawn("from a tenth to five", loss=fall(2, 0.1), grad_norm=join(flat(0.1, 60), flat(5, 1), flat(0.1, 39))),
+    drawn("to six times the median", loss=fall(2, 0.1), grad_norm=join(flat(4, 60), flat(24, 1), flat(4, 39))),
 ]

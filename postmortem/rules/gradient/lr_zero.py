@@ -51,7 +51,11 @@ def _zeros(curve: Curve) -> int:
 
 fires_on = [
     drawn("zero from the first step", loss=flat(1.5, 60, noise=0.02), lr=flat(0, 60)),
-    drawn("the schedule ran out after a fifth of the run", loss=join(fall(2, 1.5, 20), flat(1.5, 80, noise=0.01)), lr=join(line(1e-3, 0, 20), flat(0, 80))),
+    drawn(
+        "the schedule ran out after a fifth of the run",
+        loss=join(fall(2, 1.5, 20), flat(1.5, 80, noise=0.01)),
+        lr=join(line(1e-3, 0, 20), flat(0, 80)),
+    ),
     drawn("a short log", loss=flat(1.5, 60, noise=0.02), lr=flat(0, 8)),
 ]
 quiet_on = [

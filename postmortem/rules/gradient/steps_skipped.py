@@ -73,18 +73,36 @@ def examine(event: Event) -> Hit | None:
 
 
 fires_on = [
-    log("".join(f"Gradient overflow.  Skipping step, loss scaler 0 reducing loss scale to {2.0 ** -k}\n" for k in range(3, 20)), note="the scale falls below 1 and goes on falling"),
+    log(
+        "".join(f"Gradient overflow.  Skipping step, loss scaler 0 reducing loss scale to {2.0**-k}\n" for k in range(3, 20)),
+        note="the scale falls below 1 and goes on falling",
+    ),
     drawn("a third of the steps are skipped", loss=flat(2, 600, noise=0.02), step_ok=np.tile([1.0, 1.0, 0.0], 200)),
     drawn("the scale sinks to its floor", loss=flat(2, 60, noise=0.02), loss_scale=join(np.geomspace(65536, 1, 17), flat(1, 43))),
-    log("".join(f"Gradient overflow.  Skipping step, loss scaler 0 reducing loss scale to {s}\n" for s in (4.0, 2.0, 1.0, 0.5)), note="a half"),
+    log(
+        "".join(f"Gradient overflow.  Skipping step, loss scaler 0 reducing loss scale to {s}\n" for s in (4.0, 2.0, 1.0, 0.5)),
+        note="a half",
+    ),
     drawn("one in ten, later than any warm-up", loss=flat(2, 2500, noise=0.02), step_ok=join(flat(1, 200), flat(0, 140), flat(1, 2160))),
-    drawn("a short log", loss=flat(2, 25, noise=0.02), step_ok=np.tile([1.0, 1.0, 0.0, 1.0, 1.0], 5), loss_scale=np.geomspace(65536, 1, 25)),
+    drawn(
+        "a short log", loss=flat(2, 25, noise=0.02), step_ok=np.tile([1.0, 1.0, 0.0, 1.0, 1.0], 5), loss_scale=np.geomspace(65536, 1, 25)
+    ),
 ]
 quiet_on = [
-    log("".join(f"[deepspeed] OVERFLOW! Rank 0 Skipping step. Attempted loss scale: {2**k}, reducing to {2 ** (k - 1)}\n" for k in range(32, 15, -1)) + "".join(f"step {i}: loss {2 / (1 + 0.1 * i):.4f}\n" for i in range(100)), note="the scaler looks for its scale in the warm-up"),
+    log(
+        "".join(
+            f"[deepspeed] OVERFLOW! Rank 0 Skipping step. Attempted loss scale: {2**k}, reducing to {2 ** (k - 1)}\n"
+            for k in range(32, 15, -1)
+        )
+        + "".join(f"step {i}: loss {2 / (1 + 0.1 * i):.4f}\n" for i in range(100)),
+        note="the scaler looks for its scale in the warm-up",
+    ),
     drawn("one step in a hundred", loss=fall(2, 0.1, 1000), step_ok=join(flat(1, 500), flat(0, 5), flat(1, 495))),
     drawn("bf16 prints a scale of 1 all the time", loss=fall(2, 0.1, 60), loss_scale=flat(1, 60)),
-    log("".join(f"Gradient overflow.  Skipping step, loss scaler 0 reducing loss scale to {s}\n" for s in (16.0, 8.0, 4.0, 2.0)), note="down to two"),
+    log(
+        "".join(f"Gradient overflow.  Skipping step, loss scaler 0 reducing loss scale to {s}\n" for s in (16.0, 8.0, 4.0, 2.0)),
+        note="down to two",
+    ),
     drawn("down to two", loss=fall(2, 0.1, 60), loss_scale=join(np.geomspace(65536, 2, 17), flat(2, 43))),
     drawn("one in thirty", loss=fall(2, 0.1, 600), step_ok=np.tile(join(flat(1, 29), flat(0, 1)), 20)),
     drawn("two hundred steps of warm-up", loss=fall(2, 0.1, 2500), step_ok=join(flat(0, 200), flat(1, 2300))),

@@ -29,8 +29,12 @@ def check(case: Case) -> Iterator[Hit]:
 
 
 fires_on = [
-    files("our own comparison says so", identity__json='{"rows": 32, "identity_mae": 0.1, "model_mae": 0.4, "worse_than_identity": true}\n'),
-    files("with ordinary logs beside it", identity__json='{"worse_than_identity": true}\n', train__log="step 1: loss 2.0\nstep 2: loss 1.9\n"),
+    files(
+        "our own comparison says so", identity__json='{"rows": 32, "identity_mae": 0.1, "model_mae": 0.4, "worse_than_identity": true}\n'
+    ),
+    files(
+        "with ordinary logs beside it", identity__json='{"worse_than_identity": true}\n', train__log="step 1: loss 2.0\nstep 2: loss 1.9\n"
+    ),
 ]
 quiet_on = [
     files("better than identity", identity__json='{"rows": 32, "identity_mae": 0.4, "model_mae": 0.1, "worse_than_identity": false}\n'),

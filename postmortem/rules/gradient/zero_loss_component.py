@@ -62,13 +62,29 @@ def _hit(curve: Curve, severity: str, confidence: str, more: str) -> Hit:
 
 
 fires_on = [
-    log("".join(f"[LOSS DEBUG] Angle align: 0.000000 @ weight=0.02\n[LOSS DEBUG] Pixel: {0.9 - 0.01 * i:.6f} @ weight=1.0\n" for i in range(30)), note="a weighted part prints 0"),
+    log(
+        "".join(
+            f"[LOSS DEBUG] Angle align: 0.000000 @ weight=0.02\n[LOSS DEBUG] Pixel: {0.9 - 0.01 * i:.6f} @ weight=1.0\n" for i in range(30)
+        ),
+        note="a weighted part prints 0",
+    ),
     drawn("named as a component", loss=fall(2, 0.5, 40), loss_component__align=flat(0, 40)),
     drawn("five points", loss=fall(2, 0.5, 40), loss_component__align=flat(0, 5)),
 ]
 quiet_on = [
     drawn("classification part with one class", loss=fall(2, 0.5, 40), train__cls_loss=flat(0, 40)),
     log("".join(f"[LOSS DEBUG] Angle align: {0.04 - 0.001 * i:.6f} @ weight=0.02\n" for i in range(30)), note="small but not zero"),
-    log("".join(f"[LOSS DEBUG] Angle align: 0.000000 @ weight=0.0\n[LOSS DEBUG] Pixel: {0.9 - 0.01 * i:.6f} @ weight=1.0\n" for i in range(30)), note="switched off"),
+    log(
+        "".join(
+            f"[LOSS DEBUG] Angle align: 0.000000 @ weight=0.0\n[LOSS DEBUG] Pixel: {0.9 - 0.01 * i:.6f} @ weight=1.0\n" for i in range(30)
+        ),
+        note="switched off",
+    ),
     drawn("two points", loss=fall(2, 0.5, 40), loss_component__align=flat(0, 2)),
+]
+notes_on = [
+    drawn("thirty points of an ordinary log", loss=fall(2, 0.5, 40), train__cls_loss=flat(0, 30)),
+]
+silent_on = [
+    drawn("a dozen points of an ordinary log", loss=fall(2, 0.5, 40), train__cls_loss=flat(0, 12)),
 ]

@@ -95,13 +95,20 @@ def _idle(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
 fires_on = [
     telemetry("idle GPU that holds memory while a loss is logged", util=flat(2, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)),
     drawn("data time is four fifths of the step", loss=np.linspace(2, 1, 60), data_time=flat(0.4, 60), step_time=flat(0.5, 60)),
-    telemetry("a little work, a little memory, a short log", util=join(flat(7, 20), flat(30, 8), flat(95, 2), flat(7, 10)), mem_used=flat(900, 40), mem_total=flat(16000, 40)),
+    telemetry(
+        "a little work, a little memory, a short log",
+        util=join(flat(7, 20), flat(30, 8), flat(95, 2), flat(7, 10)),
+        mem_used=flat(900, 40),
+        mem_total=flat(16000, 40),
+    ),
     drawn("a short log", loss=line(2, 1, 30), data_time=flat(0.4, 30), step_time=flat(0.5, 30)),
     drawn("idle, with the memory as a share", loss=line(2, 1, 40), gpu_0_utilization=flat(2, 40), gpu_mem_allocated_pct=flat(40, 40)),
 ]
 quiet_on = [
     telemetry("busy GPU", util=flat(93, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)),
-    telemetry("idle machine on which nothing was trained", training=False, util=flat(0, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)),
+    telemetry(
+        "idle machine on which nothing was trained", training=False, util=flat(0, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)
+    ),
     drawn("fast loader", loss=np.linspace(2, 1, 60), data_time=flat(0.01, 60), step_time=flat(0.5, 60)),
     drawn("two fifths of the step", loss=line(2, 1, 60), data_time=flat(0.2, 60), step_time=flat(0.5, 60)),
     drawn("too short to say", loss=line(2, 1, 12), data_time=flat(0.4, 12), step_time=flat(0.5, 12)),
@@ -113,5 +120,10 @@ quiet_on = [
     telemetry("a bare context", util=flat(1, 60), mem_used=flat(300, 60), mem_total=flat(16000, 60)),
     telemetry("nothing said about memory", util=flat(1, 60), temp=flat(40, 60)),
     telemetry("a minute of telemetry", util=flat(2, 12), mem_used=flat(9000, 12), mem_total=flat(16000, 12)),
-    telemetry("a second GPU that nobody uses", device=[0] * 40 + [1] * 30, util=join(flat(90, 40), flat(0, 30)), mem_used=join(flat(9000, 40), flat(3, 30))),
+    telemetry(
+        "a second GPU that nobody uses",
+        device=[0] * 40 + [1] * 30,
+        util=join(flat(90, 40), flat(0, 30)),
+        mem_used=join(flat(9000, 40), flat(3, 30)),
+    ),
 ]

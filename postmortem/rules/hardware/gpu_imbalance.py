@@ -60,9 +60,21 @@ fires_on = [
 ]
 quiet_on = [
     telemetry("both busy", device=_two, util=join(flat(90, 30), flat(97, 30)), mem_used=flat(12000, 60), mem_total=flat(16000, 60)),
-    telemetry("the idle one is nobody's", device=_two, util=join(flat(0, 30), flat(97, 30)), mem_used=join(flat(3, 30), flat(12000, 30)), mem_total=flat(16000, 60)),
+    telemetry(
+        "the idle one is nobody's",
+        device=_two,
+        util=join(flat(0, 30), flat(97, 30)),
+        mem_used=join(flat(3, 30), flat(12000, 30)),
+        mem_total=flat(16000, 60),
+    ),
     telemetry("a third less", device=_two, util=join(flat(60, 30), flat(95, 30)), mem_used=flat(9000, 60), mem_total=flat(16000, 60)),
-    telemetry("a bare context on the idle one", device=_two, util=join(flat(0, 30), flat(97, 30)), mem_used=join(flat(500, 30), flat(12000, 30)), mem_total=flat(16000, 60)),
+    telemetry(
+        "a bare context on the idle one",
+        device=_two,
+        util=join(flat(0, 30), flat(97, 30)),
+        mem_used=join(flat(500, 30), flat(12000, 30)),
+        mem_total=flat(16000, 60),
+    ),
     telemetry("they may take turns", device=[0] * 12 + [1] * 12, util=join(flat(1, 12), flat(97, 12)), mem_used=flat(9000, 24)),
     telemetry("nothing said about memory", device=_two, util=join(flat(1, 30), flat(97, 30)), temp=flat(50, 60)),
 ]

@@ -74,7 +74,11 @@ fires_on = [
 quiet_on = [
     drawn("caches fill, then it stays", loss=line(2, 1, 100), cuda_mem_allocated_mb=join(line(2000, 8000, 8), flat(8000, 92, noise=5))),
     drawn("swings with the batch length", loss=line(2, 1, 100), cuda_mem_allocated_mb=flat(8000, 100, noise=900)),
-    drawn("one jump when validation starts", loss=line(2, 1, 100), cuda_mem_allocated_mb=join(flat(6000, 50, noise=2), flat(8000, 50, noise=2))),
+    drawn(
+        "one jump when validation starts",
+        loss=line(2, 1, 100),
+        cuda_mem_allocated_mb=join(flat(6000, 50, noise=2), flat(8000, 50, noise=2)),
+    ),
     drawn("a tenth more in the end", loss=line(2, 1, 100), cuda_mem_allocated_mb=line(8000, 8900, 100)),
     drawn("more and more of a swing", loss=line(2, 1, 100), cuda_mem_allocated_mb=line(4000, 8000, 100, noise=2000)),
     drawn("a cache that fills ever slower", loss=line(2, 1, 100), cuda_mem_allocated_mb=8000 - 4000 * np.exp(-line(0, 2.4, 100))),

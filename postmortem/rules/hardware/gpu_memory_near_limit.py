@@ -45,5 +45,11 @@ quiet_on = [
     telemetry("half in use", util=flat(90, 30), mem_used=flat(8000, 30), mem_total=flat(16000, 30)),
     telemetry("nine tenths", util=flat(90, 30), mem_used=flat(14400, 30), mem_total=flat(16000, 30)),
     telemetry("nothing said about the total", util=flat(90, 30), mem_used=flat(15900, 30)),
-    telemetry("two cards of different size", device=[0] * 30 + [1] * 30, util=flat(90, 60), mem_used=join(flat(12000, 30), flat(30000, 30)), mem_total=join(flat(16000, 30), flat(48000, 30))),
+    telemetry(
+        "two cards of different size",
+        device=[0] * 30 + [1] * 30,
+        util=flat(90, 60),
+        mem_used=join(flat(12000, 30), flat(30000, 30)),
+        mem_total=join(flat(16000, 30), flat(48000, 30)),
+    ),
 ]

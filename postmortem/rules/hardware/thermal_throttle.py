@@ -46,7 +46,13 @@ fires_on = [
     telemetry("slowdown in half of the samples", util=flat(95, 60), temp=flat(92, 60), thermal=join(flat(0, 30), flat(1, 30))),
     telemetry("slowdown all the time", util=flat(95, 40), temp=flat(95, 40), thermal=flat(1, 40)),
     telemetry("a tenth of the samples, no temperature told", util=flat(95, 60), thermal=join(flat(0, 54), flat(1, 6))),
-    telemetry("two cards", device=[0] * 20 + [1] * 20, util=flat(95, 40), temp=join(flat(60, 20), flat(92, 20)), thermal=join(flat(0, 20), flat(1, 20))),
+    telemetry(
+        "two cards",
+        device=[0] * 20 + [1] * 20,
+        util=flat(95, 40),
+        temp=join(flat(60, 20), flat(92, 20)),
+        thermal=join(flat(0, 20), flat(1, 20)),
+    ),
 ]
 quiet_on = [
     telemetry("hot but not slowed down", util=flat(95, 60), temp=flat(83, 60), thermal=flat(0, 60)),

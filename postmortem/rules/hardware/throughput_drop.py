@@ -67,10 +67,22 @@ def _spread(values: np.ndarray) -> float:
 
 
 fires_on = [
-    drawn("half as fast from the middle on", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 50, noise=20), flat(300, 50, noise=10))),
+    drawn(
+        "half as fast from the middle on",
+        loss=np.linspace(2, 1, 100),
+        samples_per_sec=join(flat(1000, 50, noise=20), flat(300, 50, noise=10)),
+    ),
     drawn("the step time trebles", loss=np.linspace(2, 1, 100), step_time_ms=join(flat(100, 50, noise=3), flat(300, 50, noise=9))),
-    drawn("three quarters of the speed lost", loss=np.linspace(2, 1, 200), tokens_per_sec=join(flat(80000, 80, noise=900), flat(20000, 120, noise=500))),
-    drawn("early, with some swing", loss=np.linspace(2, 1, 200), samples_per_sec=join(flat(1000, 60, noise=110), flat(300, 140, noise=35, seed=1))),
+    drawn(
+        "three quarters of the speed lost",
+        loss=np.linspace(2, 1, 200),
+        tokens_per_sec=join(flat(80000, 80, noise=900), flat(20000, 120, noise=500)),
+    ),
+    drawn(
+        "early, with some swing",
+        loss=np.linspace(2, 1, 200),
+        samples_per_sec=join(flat(1000, 60, noise=110), flat(300, 140, noise=35, seed=1)),
+    ),
     drawn("a short log", loss=np.linspace(2, 1, 50), samples_per_sec=join(flat(1000, 25, noise=20), flat(300, 25, noise=10))),
 ]
 quiet_on = [
@@ -83,6 +95,12 @@ quiet_on = [
     drawn("a swinging speed after", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 50, noise=20), flat(300, 50, noise=100))),
     drawn("the last tenth", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 90, noise=20), flat(300, 10, noise=10))),
     drawn("too short to say", loss=np.linspace(2, 1, 20), samples_per_sec=join(flat(1000, 10, noise=20), flat(300, 10, noise=10))),
-    drawn("it stands still now and then", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 50, noise=20), flat(0, 1), flat(300, 49, noise=10))),
-    drawn("speeds are missing", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 50, noise=20), nan(1), flat(300, 49, noise=10))),
+    drawn(
+        "it stands still now and then",
+        loss=np.linspace(2, 1, 100),
+        samples_per_sec=join(flat(1000, 50, noise=20), flat(0, 1), flat(300, 49, noise=10)),
+    ),
+    drawn(
+        "speeds are missing", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(1000, 50, noise=20), nan(1), flat(300, 49, noise=10))
+    ),
 ]
