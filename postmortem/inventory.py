@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from postmortem.model import Reading
 from postmortem.parsers.base import HEAD_BYTES, SourceFile
 
 MAX_FILES = 20_000  # more than any run we know of; a directory with more is told, and the first in order are read
+MAX_IN_FOLDER = 5_000  # a folder with more holds one kind of file many times over (images, samples): the rarer kinds come first
 MAX_DEPTH = 32  # folders below the run directory
 SPARSE_SHARE = 0.01  # a file of which less than this share is on disk is a hole, not a log
 SPARSE_SIZE = 256 * 1024 * 1024  # bytes; small files may be sparse on compressing file systems
@@ -79,7 +81,7 @@ def _walk(top: str, inventory: Inventory) -> None:
             inventory.skip(_shown(folder), f"folder cannot be read: {error.strerror}")
             continue
         below = []
-        for entry in found:
+        for entry in _rarer_kinds(found, folder, inventory):
             name = f"{folder}/{entry.name}" if folder else entry.name
             if len(inventory.sources) >= MAX_FILES:
                 inventory.skip(_shown(name), f"more than {MAX_FILES} files: this one and the files after it were not read")
@@ -96,6 +98,19 @@ def _walk(top: str, inventory: Inventory) -> None:
             else:
                 _add(os.path.join(top, name), name, inventory)
         waiting.extend(reversed(below))
+
+
+def _rarer_kinds(entries: list[os.DirEntry[str]], folder: str, inventory: Inventory) -> list[os.DirEntry[str]]:
+    """The entries of a folder; of a very full one those MAX_IN_FOLDER whose kinds (by extension) are the rarest, so that no log is lost."""
+    if len(entries) <= MAX_IN_FOLDER:
+        return entries
+    kinds = [os.path.splitext(entry.name)[1].lower() for entry in entries]
+    counts = Counter(kinds)
+    rarest = sorted(range(len(entries)), key=lambda i: (not entries[i].is_dir(follow_symlinks=False), counts[kinds[i]], i))
+    most = counts.most_common(1)[0][0] or "no extension"
+    reason = f"holds {len(entries):,} entries, most of them {most}: {len(entries) - MAX_IN_FOLDER:,} of the commonest kinds were not read"
+    inventory.skip(_shown(folder) or ".", reason)
+    return [entries[i] for i in sorted(rarest[:MAX_IN_FOLDER])]
 
 
 def _add(path: str, name: str, inventory: Inventory) -> None:

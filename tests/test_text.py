@@ -138,6 +138,24 @@ def test_no_step_is_ever_invented(read) -> None:
     assert block.steps is None and block.epochs is None and block.times is None
 
 
+def test_epoch_of_a_closing_line_is_not_that_of_the_next_steps(read) -> None:
+    lines = []
+    for epoch in (1, 2):
+        lines += [f"step {10 * epoch + i} loss 0.{i}" for i in range(3)] + [f"epoch {epoch} done: mean loss 0.5", f"test score: 0.{epoch}"]
+    reading = read("\n".join(lines))
+    assert one(reading, "loss").epochs is None
+    assert one(reading, "mean loss").epochs.tolist() == [1.0, 2.0]  # type: ignore[union-attr]
+    assert one(reading, "test score").epochs.tolist() == [1.0, 2.0]  # type: ignore[union-attr]
+
+
+def test_a_printed_configuration_is_no_heading(read) -> None:
+    reading = read(
+        "config: {'epochs': 12, 'lr': 0.003, 'steps_per_epoch': 30, 'name': 'x'}\n" + "".join(f"step {i} loss 0.{i}\n" for i in range(5))
+    )
+    assert names(reading) == {"loss"} and one(reading, "loss").epochs is None
+    assert {setting.key: setting.value for setting in reading.settings}["config.lr"] == 0.003
+
+
 def test_time_stamps_become_times(read) -> None:
     reading = read(
         "2030-01-01 00:00:01,500 INFO step 1 loss 0.5\n2030-01-01T00:00:02+01:00 INFO step 2 loss 0.4\n2030-13-41 00:00:00 step 3 loss 0.3\n"

@@ -24,6 +24,7 @@ from postmortem.parsers._columns import (
     whole,
 )
 from postmortem.parsers._table import RowTable
+from postmortem.parsers._text_needles import LONGEST_SAID, asked
 from postmortem.parsers.base import Request
 
 SETTING_KEYS = frozenset(("config", "cfg", "hparams", "hyperparameters", "args", "params", "env_info", "meta", "_wandb"))
@@ -125,7 +126,7 @@ class Records:
             return
         if "Traceback (most recent call last)" in value:
             self.reading.events += _folding.exceptions(self.reading.file, value.split("\n"), [line] * (value.count("\n") + 1))
-        elif self.wanted is not None and self.wanted.search(value[:20_000]):
+        elif self.wanted is not None and asked(self.wanted, value[:LONGEST_SAID]):
             self.reading.events.append(Event(self.reading.file, line, "log", clean(value, 2000)))
 
     def finish(self) -> None:

@@ -12,8 +12,8 @@ from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Reading, Split
 from postmortem.parsers._columns import clean, is_inner_counter
 
-POINTS_A_SERIES = 2_000_000  # above this a series is thinned
-POINTS_IN_ALL = 64_000_000  # above this all series of a file are thinned further
+POINTS_A_SERIES = 1_000_000  # above this a series is thinned
+POINTS_IN_ALL = 2_000_000  # above this all series of a file are thinned further: a point costs about 200 bytes before all is told
 BUCKET = 8  # points of which a thinned stretch keeps the lowest and the highest
 
 

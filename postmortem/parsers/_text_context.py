@@ -60,6 +60,7 @@ def _named(found: Said, table: Columns) -> Said:
             told.epoch = num
         elif kind == "step":
             told.step = told.step or num
+            told.counts = True
         else:
             told.metrics.append(Metric(name, num))
     return told

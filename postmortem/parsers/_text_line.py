@@ -52,6 +52,7 @@ class Said:
 
     family   names the kind of line: the dialect's pattern, or the words around the numbers and which counters it carries
     heads    True: it carries a step or an epoch for the lines after it and no metric
+    counts   it has a step that counts the whole run, not only the batches of an epoch
     section  the split that it announces for the lines after it; "" is none, "clear" ends a section
     boxed    a row of a box (`| name | 1.5 |`): its step counts for the whole box, `group` begins a group of names in it
     """
@@ -64,6 +65,7 @@ class Said:
     stamp: tuple[int, int] | None = None
     section: str = ""
     heads: bool = False
+    counts: bool = False
     cells: Cells | None = None
     columns: Columns | None = None
     boxed: bool = False
@@ -110,6 +112,7 @@ def _dialect(line: Opened) -> Said | None:
     for one in fields:
         if not one.role and (num := numbers.at(text, one.start, one.end)) is not None:
             found.metrics.append(Metric(one.name, num, None if pairs.says_split(one.name) else split))
+    found.counts = found.step is not None
     found.family += "|s" if found.step is not None else "|"  # a line with a step and one without are an iteration and an average
     found.heads = pattern.header or (not found.metrics and (found.step is not None or found.epoch is not None))
     if found.heads:
@@ -168,6 +171,7 @@ def _pairs(text: str, begin: int) -> Said | None:
     if read is None:
         return None
     found = Said(step=read.step, epoch=read.epoch, rank=read.rank)
+    found.counts = read.step is not None and read.step_order <= 1
     counters = ("s" if read.step else "") + ("e" if read.epoch else "")
     found.family = f"{' '.join(read.lead)}|{counters}"
     found.metrics = [Metric(pair.name, pair.num, pair.split) for pair in read.pairs]

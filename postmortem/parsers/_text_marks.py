@@ -27,6 +27,7 @@ class State:
     """What holds where a chunk begins. Ordinals count segments from the beginning of the file."""
 
     epoch: float = math.nan
+    announced: bool = False  # the epoch stood in a heading, not in a line with metrics
     step: int = NO_STEP
     step_until: int = -1
     section: int = 0
@@ -48,7 +49,13 @@ class Marks:
         self._table = np.full(count, -1, np.int64)
         self._boxed = np.zeros(count, bool)
         self._group = np.full(count, -1, np.int64)
+        self._announced: list[tuple[np.ndarray, np.ndarray]] = []
         self._epoch: list[tuple[np.ndarray, np.ndarray]] = []
+        self._counting: list[np.ndarray] = []
+        self._placed = self._ends_announced = False
+        self._epoch_at: np.ndarray | None = None
+        self._step_at: np.ndarray | None = None
+        self._until_at: np.ndarray | None = None
         self._step: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._box_step: list[tuple[np.ndarray, np.ndarray]] = []
         self._box_epoch: list[tuple[np.ndarray, np.ndarray]] = []
@@ -75,6 +82,7 @@ class Marks:
 
     def settle_places(self) -> None:
         """All places are marked: find for each segment the last one before it."""
+        self._placed = True
         self._code_before = np.maximum.accumulate(np.where(self._code, self.places, -1)) if self._code.any() else None
         self._table_at = _last(self._table, 0 if self.state.table is not None else -1)
         self._section_at = _last(self._section, self.state.section) if (self._section >= 0).any() else None
@@ -112,20 +120,22 @@ class Marks:
                 self._box_epoch.append((rows, epoch))
             return
         if epoch is not None:
-            self._epoch.append((rows, epoch))
+            (self._announced if told.heads else self._epoch).append((rows, epoch))
+        elif told.counts and not told.heads:
+            self._counting.append(rows)
         ordinals = rows + self.base
         if told.heads:
             steps = np.full(len(rows), NO_STEP) if step is None else whole(step)
             self._step.append((rows, steps, np.full(len(rows), -1) if step is None else ordinals + HEAD_REACH))
         elif step is not None:
-            carried = epoch is None
+            carried = epoch is None and told.counts
             steps = whole(step) if carried else np.full(len(rows), NO_STEP)
             self._step.append((rows, steps, ordinals + OWN_REACH if carried else np.full(len(rows), -1)))
             self._own.append((told.family, rows))
 
     def settle(self) -> None:
         """All counters are told: find for each segment the last ones before it."""
-        self._epoch_at = self._before(self._epoch, self.state.epoch)
+        self._epoch_at = self._epochs_before()
         self._step_at = self._before([(rows, steps) for rows, steps, _ in self._step], self.state.step)
         self._until_at = self._before([(rows, until) for rows, _, until in self._step], self.state.step_until)
         for family, rows in self._own:
@@ -133,6 +143,29 @@ class Marks:
             if len(outside):
                 first = int(outside.min()) + self.base
                 self.state.plain[family] = min(self.state.plain.get(family, first), first)
+
+    def _epochs_before(self) -> np.ndarray | None:
+        """The epoch that holds at each segment, and one more for what follows. None: it never changes.
+
+        A heading holds until the next one. An epoch in a line with metrics ("epoch 3 done: loss 0.5") ends with the next line that
+        counts steps: that is of the following epoch.
+        """
+        if not (self._announced or self._epoch or self._counting):
+            return None
+        values = np.full(self.count + 1, math.nan)
+        head, said, over = (np.zeros(self.count + 1, bool) for _ in range(3))
+        (head if self.state.announced else said)[0] = True
+        values[0] = self.state.epoch
+        for marks, mask in ((self._announced, head), (self._epoch, said)):
+            for rows, some in marks:
+                values[rows + 1] = some
+                mask[rows + 1] = True
+        for rows in self._counting:
+            over[rows] = True
+        places = np.arange(self.count + 1)
+        last_head, last_said, last_over = (np.maximum.accumulate(np.where(mask, places, -1)) for mask in (head, said, over))
+        self._ends_announced = bool(last_head[-1] > last_said[-1])
+        return np.where(last_head > last_said, values[last_head], np.where(last_over < last_said, values[last_said], math.nan))
 
     def _before(self, marks: list[tuple[np.ndarray, np.ndarray]], begin: float) -> np.ndarray | None:
         """The value of the last mark before each segment; one more at the end for what follows. None: it never changes."""
@@ -197,10 +230,10 @@ class Marks:
 
     def last(self, state: State) -> State:
         """What holds behind the chunk."""
-        if not hasattr(self, "_epoch_at"):
+        if not self._placed:
             return state
         if self._epoch_at is not None:
-            state.epoch = float(self._epoch_at[-1])
+            state.epoch, state.announced = float(self._epoch_at[-1]), self._ends_announced
         if self._step_at is not None and self._until_at is not None:
             state.step, state.step_until = int(self._step_at[-1]), int(self._until_at[-1])
         if self._section_at is not None:

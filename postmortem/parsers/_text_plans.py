@@ -44,6 +44,7 @@ class Told:
     rank: Column | None
     stamp: TimeColumn | None
     heads: bool
+    counts: bool
     boxed: bool
 
 
@@ -184,6 +185,7 @@ class Plans:
             rank=rank,
             stamp=stamp,
             heads=found.heads,
+            counts=found.counts,
             boxed=found.boxed,
         )
 

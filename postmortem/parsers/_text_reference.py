@@ -37,6 +37,7 @@ class Reference:
 
     labelled: bool = False
     epoch: float = math.nan
+    announced: bool = False  # the epoch stood in a heading, not in a line with metrics
     step: int = NO_STEP
     step_until: int = -1
     section: Split | None = None
@@ -85,7 +86,7 @@ class Reference:
     def _heads(self, bare: str, found: Said) -> None:
         self.section, self.below_head = sectioned(found.section), True
         if found.epoch is not None:
-            self.epoch = numbers.value(bare, found.epoch)
+            self.epoch, self.announced = numbers.value(bare, found.epoch), True
         self.step, self.step_until = NO_STEP, -1
         if found.step is not None:
             self.step, self.step_until = _whole(bare, found.step), self.ordinal + HEAD_REACH
@@ -99,6 +100,8 @@ class Reference:
             self.box_epoch = own_epoch if own_epoch == own_epoch else self.box_epoch
         elif self.ordinal <= self.code_until and found.step is None and found.epoch is None:
             return
+        if found.counts and found.epoch is None and not found.boxed and not self.announced:
+            self.epoch = math.nan  # "epoch 3 done" ends an epoch: the steps after it are of the next one
         below = found.epoch is None and self.ordinal <= self.step_until
         step = own_step if found.step is not None else self.step if below else NO_STEP
         epoch = own_epoch if found.epoch is not None else self.epoch
@@ -114,9 +117,9 @@ class Reference:
         for metric in found.metrics:
             self._point(line, bare, found, metric, (step, epoch, NO_TIME if time is None else time, section, rank))
         if found.epoch is not None and not found.boxed:
-            self.epoch = own_epoch
+            self.epoch, self.announced = own_epoch, False
         if found.step is not None and not found.boxed:
-            carried = found.epoch is None
+            carried = found.epoch is None and found.counts
             self.step, self.step_until = (own_step, self.ordinal + OWN_REACH) if carried else (NO_STEP, -1)
 
     def _point(self, line: int, bare: str, found: Said, metric: Metric, place: tuple[int, float, int, Split | None, int | None]) -> None:

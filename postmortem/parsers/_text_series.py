@@ -165,7 +165,7 @@ def _within_epoch(points: Points) -> bool:
 def _worth(key: Key, points: Points, own: bool, begins: int) -> bool:
     """Is it a metric, or only a number that happened to stand behind a word? `begins`: the line where the training begins."""
     kind = vocabulary.lookup(key.name, key.split).kind
-    if kind in ("probe", "checksum") or "/" in key.family:  # a dialect named it
+    if "/" in key.family:  # a dialect named it
         return True
     count, counted = len(points.values), bool((points.steps != NO_STEP).any() or not np.isnan(points.epochs).all())
     if kind == "setting":
@@ -176,7 +176,7 @@ def _worth(key: Key, points: Points, own: bool, begins: int) -> bool:
         return False
     if kind in ("loss", "score"):
         return True
-    if kind in ("norm", "rate", "ratio", "scale"):
+    if kind in ("norm", "rate", "probe", "ratio", "scale"):
         return own or count >= FEWEST_KNOWN
     if kind and kind != "count":
         return own or count >= FEWEST_UNKNOWN

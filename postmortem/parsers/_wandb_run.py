@@ -18,6 +18,7 @@ from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Event, Origin, Setting
 from postmortem.parsers._literals import flattened, shortened
 from postmortem.parsers._protobuf import BYTES, VARINT, fields, signed, text
+from postmortem.parsers._text_needles import asked
 
 _DEVICE = re.compile(r"^gpu\.(?:process\.)?(\d+)\.")
 _WORD_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
@@ -183,7 +184,7 @@ def _console(run: Run, line: int, data: memoryview) -> None:
     piece = "".join(text(value) for number, wire, value in fields(data) if number == 3 and wire == BYTES)
     *whole, run._console = (run._console + piece)[-_CONSOLE_TAIL:].replace("\r", "\n").split("\n")
     for words in whole:
-        if run.wanted.search(words[:_LONGEST_LINE]):
+        if asked(run.wanted, words[:_LONGEST_LINE]):
             run.events.append(Event(run.file, line, "log", shortened(words.strip(), _LONGEST_LINE)))
 
 

@@ -9,6 +9,7 @@ from postmortem.model import Event, Reading
 from postmortem.parsers import _json
 from postmortem.parsers._columns import clean
 from postmortem.parsers._records import Records
+from postmortem.parsers._text_needles import LONGEST_SAID, asked
 from postmortem.parsers._textblocks import blocks, decode, text_of
 from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, Request, SourceFile
 
@@ -73,7 +74,7 @@ def read(source: SourceFile, request: Request) -> Reading:
         elif isinstance(value, str):  # a line that is no JSON
             reading.rejected += 1
             first = first or (line, value)
-            if request.wanted is not None and request.wanted.search(value[:20_000]):
+            if request.wanted is not None and asked(request.wanted, value[:LONGEST_SAID]):
                 reading.events.append(Event(reading.file, line, "log", clean(value, 2000)))
     if first:
         reading.notes.append(f"{reading.rejected} line(s) are no JSON, first line {first[0]}: {clean(first[1], 80)!r}")

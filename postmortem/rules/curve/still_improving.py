@@ -246,6 +246,10 @@ fires_on = [
     drawn("a straight line to the end", train__loss=line(1.38, 1.10, 30, noise=0.005), val__loss=line(1.38, 1.15, 30, noise=0.005)),
     drawn("cut off in mid-fall", train__loss=fall(2.4, 0.3, 200)[:50], val__loss=fall(2.4, 0.5, 200)[:50]),
     drawn("a score that rises each epoch", train__loss=line(1.2, 0.8, 12), val__map=line(0.59, 0.66, 12)),
+    drawn("the schedule was over, yet it fell like a line", train__loss=line(2.4, 1.2, 60), lr=line(1e-3, 0, 60)),
+    drawn("the schedule had a fifth to go", train__loss=fall(2.4, 0.3, 200)[:60], lr=line(1e-3, 2e-4, 60)),
+    drawn("the learning rate was still rising", train__loss=fall(2.4, 0.3, 200)[:95], lr=line(0, 1e-3, 95)),
+    drawn("a score in training alone is no reward", train__loss=line(1.2, 0.8, 12), val__loss=line(1.3, 0.95, 12)),
 ]
 quiet_on = [
     drawn("converged", train__loss=fall(2.3, 0.4, 100, noise=0.01), val__loss=fall(2.3, 0.6, 100, noise=0.01)),
@@ -253,4 +257,23 @@ quiet_on = [
     drawn("slow gain at the end", train__loss=3.0 + 8.0 / np.arange(1, 400) ** 0.5),
     drawn("four points", loss=line(2.3, 1.0, 4)),
     drawn("a slow burn", train__loss=line(1.792, 1.779, 40, noise=0.0004)),
+    drawn("seven points", train__loss=line(2.3, 1.0, 7), val__loss=line(2.3, 1.2, 7)),
+    drawn("rewards", loss=line(2.3, 1.0, 60), episode_reward_mean=line(0, 5, 60)),
+    drawn("validation turns", train__loss=line(2.3, 1.0, 60), val__loss=join(line(2.3, 1.5, 30), line(1.5, 2.2, 30))),
+    drawn("a noisy fall that has stopped", train__loss=join(fall(2.3, 1.0, 40, noise=0.03), flat(1.0, 60, noise=0.04))),
+]
+notes_on = [
+    drawn("a third of its average pace", train__loss=fall(2.4, 0.3, 200)[:80]),
+    drawn("the schedule was over", train__loss=fall(2.4, 0.3, 200)[:60], lr=line(1e-3, 5e-5, 60)),
+    drawn("five points", train__loss=line(2.3, 1.0, 5), val__loss=line(2.3, 1.2, 5)),
+    drawn("three points, each better", train__loss=line(2.3, 1.9, 3), val__loss=line(2.4, 2.1, 3)),
+    drawn("four points, each better", train__loss=line(2.3, 1.9, 4), val__loss=line(2.4, 2.1, 4)),
+]
+silent_on = [
+    drawn("noise", train__loss=flat(1.0, 60, noise=0.04)),
+    drawn("stopped, after the schedule was over", train__loss=join(line(2.3, 1.0, 40), flat(1.0, 60, noise=0.005)), lr=line(1e-3, 0, 100)),
+    drawn("a handful of points, up and down", train__loss=np.array([2.3, 2.1, 2.2]), val__loss=np.array([2.3, 2.2, 2.25])),
+    drawn("two points", train__loss=line(2.3, 1.9, 2), val__loss=line(2.4, 2.1, 2)),
+    drawn("three points, each better by a hair", train__loss=line(2.30, 2.26, 3), val__loss=line(2.30, 2.26, 3)),
+    drawn("three points of the training loss alone", train__loss=line(2.3, 1.9, 3)),
 ]

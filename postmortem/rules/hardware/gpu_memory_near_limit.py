@@ -29,7 +29,7 @@ class Thresholds:
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     for used in case.all("gpu_mem_used"):
         total = next((c for c in case.all("gpu_mem_total") if c.device == used.device and c.file == used.file), None)
-        if total is None or not len(total):
+        if total is None:
             continue
         i = int(np.nanargmax(used.values))
         share = used.values[i] / max(float(np.nanmax(total.values)), 1.0)
