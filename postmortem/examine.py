@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,5 +123,14 @@ def _framework(readings: Sequence[Reading]) -> str | None:
     named = [reading.format.partition(": ")[2] for reading in readings if ": " in reading.format]
     return max(sorted(set(named)), key=named.count) if named else None
 
+
+class _Callable(types.ModuleType):
+    """`postmortem.examine` is this module as soon as anything has imported it, and the function before: so the module can be called too."""
+
+    def __call__(self, run_dir: str | Path, config: Config | None = None) -> Diagnosis:
+        return examine(run_dir, config)
+
+
+sys.modules[__name__].__class__ = _Callable
 
 __all__ = ["examine", "frame_of", "headline", "read"]

@@ -73,31 +73,34 @@ class Parameters:
         rows = [flat(p.grad) for p in self._params if p.grad is not None]
         return norms(rows).sum() if rows else None
 
-    def measured(self, *, known: bool, stepped: bool, extremes: bool) -> dict[str, Tensor]:
+    def measured(self, *, known: bool, stepped: bool, whole: bool) -> dict[str, Tensor]:
         """What is to be read about them, float[parameters]. known: there were gradients. stepped: a step was taken.
 
         sizes: L2 norms. grads: of their gradients. drift: of their change since the last look. change: of this step's change.
-        With `extremes` also low and high: the smallest and the largest entry of all.
+        whole: look at every entry: sizes are renewed, low and high are the smallest and the largest entry of all.
         """
         params = self._trainable()
         same = [(id(p), p.numel()) for p in params] == self._keys
         if not same:
             self._watch(params)
-        now, sizes = self._sampled(), norms([flat(p) for p in self._params])
-        ask = {"sizes": sizes}
-        if extremes:
+        now, before = self._sampled(), self._sizes
+        ask: dict[str, Tensor] = {}
+        if whole:
+            self._sizes = norms([flat(p) for p in self._params])
             ends = on_one_device(end for p in self._params for end in torch.aminmax(flat(p)))
-            ask |= {"low": torch.stack(ends[::2]).amin(), "high": torch.stack(ends[1::2]).amax()}
+            ask = {"low": torch.stack(ends[::2]).amin(), "high": torch.stack(ends[1::2]).amax()}
+        ask["sizes"] = self._sizes
         if known and same:
-            zero = torch.zeros((), device=sizes.device)
+            zero = torch.zeros((), device=self._sizes.device)
             ask["grads"] = torch.stack(on_one_device([zero, *(self.gradients.get(i, zero) for i in range(len(params)))])[1:])
         if same:
-            ask["drift"] = self._moved(now, self._before)
-            other = (sizes - self._sizes).abs()  # the norm moves also where no sampled entry did (rows of an embedding)
-            ask["drift"] = torch.maximum(ask["drift"], torch.where(other > ROUNDING * sizes, other, 0.0))
+            drift = self._moved(now, self._before)
+            # A norm moves also where no sampled entry did (some rows of an embedding): by less than the parameter, but not by 0.
+            other = (self._sizes - before).abs()
+            ask["drift"] = torch.where((drift == 0) & (other > ROUNDING * before), other, drift)
             if stepped:
                 ask["change"] = ask["drift"] if self._each else self._moved(now, self._previous)
-        self._before, self._sizes = now, sizes
+        self._before = now
         return ask
 
     def _trainable(self) -> list[nn.Parameter]:

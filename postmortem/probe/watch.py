@@ -24,7 +24,7 @@ from .measure import bare, checksum, flat, in_one_read, l2, memory, number, on_o
 from .parameters import Parameters
 
 UNITS_SEEN = 8  # batches over which a unit must stay silent to be called dead; one batch is too few samples
-EXTREMES_EVERY = 10  # steps at least between two looks for the extremes: they cost most and change slowly
+WHOLE_EVERY = 10  # steps at least between two looks at every entry of the parameters: they cost most, and their norm changes slowly
 RECTIFIERS = (nn.ReLU, nn.ReLU6)  # a silent unit behind them gets no gradient; behind GELU or LeakyReLU it does
 PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)  # their forward pass is a talk among all ranks
 
@@ -94,7 +94,7 @@ class Probe:
         self._handler: Any = None
         self._closed, self._pid = False, os.getpid()
         self._skips: Any = 0
-        self._extremes_at = start
+        self._whole_at = start
         self._clock, self.told, self._batches = Clock(), False, 0
         self._seen: dict[tuple[int, int], Tensor] = {}
         self._clear()
@@ -350,10 +350,10 @@ class Probe:
         if not self._called and not self._captured:
             self._parameters.capture(None)
         known = self._called or bool(self._parameters.gradients)  # gradients that were thrown away are not zero, but unknown
-        extremes = self.steps >= self._extremes_at
-        if extremes:
-            self._extremes_at = self.steps + EXTREMES_EVERY
-        return self._parameters.measured(known=known, stepped=self._called or (known and not self.optimizers), extremes=extremes)
+        whole = self.steps >= self._whole_at
+        if whole:
+            self._whole_at = self.steps + WHOLE_EVERY
+        return self._parameters.measured(known=known, stepped=self._called or (known and not self.optimizers), whole=whole)
 
     def _tell_parameters(self, read: Mapping[str, list[float]], skipped: bool) -> None:
         members = self._parameters.members
@@ -361,7 +361,8 @@ class Probe:
         flag = {"step_ok": int(not skipped)} if self._called or skipped else {}
         scale = {"loss_scale": float(self._scaler.get_scale())} if self._scaler is not None else {}
         self._say("GRAD", flag | ({f"grad_norm_{name}": l2(grads, mine) for name, mine in members.items()} if grads else {}))
-        self._say("NORM", ({"grad_norm": l2(grads)} if grads else {}) | {"param_norm": l2(sizes)} | scale)
+        norm = {"param_norm": l2(sizes)} if "low" in read else {}
+        self._say("NORM", ({"grad_norm": l2(grads)} if grads else {}) | norm | scale)
         if drift:
             self._say("STEP", {"param_delta_median": statistics.median(drift), "param_delta_max": max(drift)})
             self._say("DRIFT", {f"param_delta_{name}": l2(drift, mine) for name, mine in members.items()})

@@ -15,7 +15,7 @@ from postmortem.rules.crash._examples import first_words, raised
 
 severity = "error"
 explains = ("python-exception", "nccl-timeout", "nccl-error", "interrupted", "hang")
-yields_to = ("import-error",)
+yields_to = ("import-error", "cuda-unavailable", "checkpoint-corrupt")
 fix = (
     "Compare the command with `python train.py --help` of the very same commit, and correct the option that the message names.",
     "If the message is about `--local-rank`: start with `torchrun` and read `os.environ['LOCAL_RANK']`.",

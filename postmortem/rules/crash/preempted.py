@@ -40,7 +40,7 @@ says = "|".join((
     r"(?:Job|job|Pod|pod|Worker|worker|VM|run) (?:was|has been|is being) preempted",
     r"[Pp]reemption (?:notice|signal) (?:was )?received",
     r"Reason:\s+(?:Preempted|Preempting|Evicted|TerminationByKubelet)\b",
-    r"^\s+DisruptionTarget\s+True",
+    r"^\s*DisruptionTarget\s+True",
 ))  # fmt: skip
 
 

@@ -28,7 +28,6 @@ prevention = ("Skip the step and save the batch when the gradient norm is not fi
 @dataclass(frozen=True)
 class Thresholds:
     tail: float = limit(3, "points", "so many non-finite norms up to the end: the run did not recover", "a scaler that recovers halves its scale once or twice in a row")
-    share: float = limit(0.05, "share of the points", "more than this is not the scaler finding its scale", "5 % skipped steps, peers.md point 6")
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:

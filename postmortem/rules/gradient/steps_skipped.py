@@ -36,8 +36,8 @@ NUMBER = re.compile(_SCALE + r"(?P<scale>\d[\d.]*(?:e[+-]?\d+)?)")
 @dataclass(frozen=True)
 class Thresholds:
     floor: float = limit(1.0, "loss scale", "a scale below it means that gradients overflow without any scaling", "a scale of 1 is no scaling at all; DeepSpeed's and Megatron's default minimum is 1")
-    share: float = limit(0.05, "share of the steps", "skipped steps after the warm-up", "peers.md: > 5 % skips after the first 200 steps")
-    warm_up: float = limit(200, "steps", "the scaler may look for its scale so long", "peers.md: after the first 200 steps")
+    share: float = limit(0.05, "share of the steps", "skipped steps after the warm-up", "survey of peer tools: more than 5 % after the first 200 steps")
+    warm_up: float = limit(200, "steps", "the scaler may look for its scale so long", "survey of peer tools: the first 200 steps are warm-up")
     points: float = limit(10, "points", "fewer say nothing", "ten logged steps")
 
 
