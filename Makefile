@@ -49,6 +49,7 @@ docs: .venv-test/.ready
 proving-ground: .venv-test/.ready
 	$(TEST)/python fixtures/make/run.py --out out/proving-ground
 	$(TEST)/python fixtures/make/prove.py out/proving-ground
+	$(TEST)/python fixtures/make/mend.py --out out/proving-ground
 
 bench: .venv-test/.ready
 	$(TEST)/python benchmarks/run.py
