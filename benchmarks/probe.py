@@ -109,7 +109,9 @@ def main() -> None:
     print("| loop | CPU ms a step without | ratio | target |\n|---|---|---|---|")
     for every, goal in GOALS.items():
         base, times = ratio(every, given.steps, given.batch)
-        print(f"| {f'every={every}' if every else 'with itself'} | {1e3 * base:.1f} | {times:.3f} | {f'<= {goal}' if goal else '(noise)'} |")
+        print(
+            f"| {f'every={every}' if every else 'with itself'} | {1e3 * base:.1f} | {times:.3f} | {f'<= {goal}' if goal else '(noise)'} |"
+        )
     print(f"\nmemory: {memory():.3%} of the model (target <= {MEMORY_GOAL:.0%})")
 
 

@@ -1,6 +1,6 @@
 """All benchmarks one after the other: ratios side by side in one run, as Markdown tables for benchmarks/README.md.
 
-    python benchmarks/run.py [NAME ...]     names are the files beside this one
+python benchmarks/run.py [NAME ...]     names are the files beside this one
 """
 
 from __future__ import annotations

@@ -13,7 +13,10 @@ from measure import PYTHON, side_by_side, table
 def write_run(folder: Path, lines: int) -> Path:
     """A run directory with one log of `lines` lines of about 80 bytes and a CSV a tenth as long."""
     folder.mkdir()
-    log = "".join(f"2026-03-01 10:{i // 60 % 60:02d}:{i % 60:02d} INFO step={i} loss={2 / (1 + i / 100):.5f} lr=3.0e-04 grad_norm={0.5 + i % 7 / 10:.3f}\n" for i in range(lines))
+    log = "".join(
+        f"2026-03-01 10:{i // 60 % 60:02d}:{i % 60:02d} INFO step={i} loss={2 / (1 + i / 100):.5f} lr=3.0e-04 grad_norm={0.5 + i % 7 / 10:.3f}\n"
+        for i in range(lines)
+    )
     (folder / "train.log").write_text(log)
     (folder / "metrics.csv").write_text("step,val/loss\n" + "".join(f"{i},{2.1 / (1 + i / 100):.5f}\n" for i in range(0, lines, 10)))
     return folder

@@ -1,7 +1,7 @@
 """Writes the pages that come from the code: docs/rules/, docs/formats/, docs/frame.md, and the README's picture. A test fails when they drift.
 
-    python docs/generate.py          write them
-    python docs/generate.py --check  say which are out of date, exit 1 if any is
+python docs/generate.py          write them
+python docs/generate.py --check  say which are out of date, exit 1 if any is
 """
 
 from __future__ import annotations

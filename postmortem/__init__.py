@@ -28,7 +28,7 @@ _WHERE = {
     "Evidence": "postmortem.model",
     "Finding": "postmortem.model",
 }
-__all__ = ["__version__", *_WHERE]
+__all__ = ["Diagnosis", "Evidence", "Finding", "__version__", "examine", "frame_of"]
 
 
 def __getattr__(name: str) -> Any:

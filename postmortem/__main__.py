@@ -73,7 +73,10 @@ def run(arguments: list[str]) -> int:
 def _complain(sentence: str) -> None:
     """One line on stderr, with control characters made visible: the sentence may quote a file name of the run."""
     shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in sentence)
-    print(f"postmortem: {shown}".encode(sys.stderr.encoding or "utf-8", "backslashreplace").decode(sys.stderr.encoding or "utf-8"), file=sys.stderr)
+    print(
+        f"postmortem: {shown}".encode(sys.stderr.encoding or "utf-8", "backslashreplace").decode(sys.stderr.encoding or "utf-8"),
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

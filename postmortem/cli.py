@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "markdown", "html", "junit", "sarif", "github", "gitlab", "termination")
 FAIL_ON = ("error", "warning", "note", "never")
 # What marks a folder as a run directory when none is named: the kinds of files that a training leaves behind.
-RUN_MARKS = ("*.log", "*.out", "*.err", "*.csv", "*.jsonl", "events.out.tfevents.*", "trainer_state.json", "*.wandb", "metrics.json", "result.json")
+RUN_MARKS = (
+    "*.log",
+    "*.out",
+    "*.err",
+    "*.csv",
+    "*.jsonl",
+    "events.out.tfevents.*",
+    "trainer_state.json",
+    "*.wandb",
+    "metrics.json",
+    "result.json",
+)
 SEARCH_DEPTH = 3  # folders below the current one that are searched for the newest run
 
 
@@ -32,12 +43,22 @@ def command() -> None:
 
 @command.command()
 @click.argument("run_dir", required=False, type=click.Path(path_type=Path))
-@click.option("--format", "formats", multiple=True, metavar="FORMAT[:PATH]", help=f"Output: {', '.join(FORMATS)}; `json:out.json` writes a file, `-` is stdout. Repeatable. Default: text.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="FORMAT[:PATH]",
+    help=f"Output: {', '.join(FORMATS)}; `json:out.json` writes a file, `-` is stdout. Repeatable. Default: text.",
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report to this file.")
-@click.option("--journal", type=click.Path(path_type=Path), help="Append an entry to this journal (never twice for the same run and finding).")
+@click.option(
+    "--journal", type=click.Path(path_type=Path), help="Append an entry to this journal (never twice for the same run and finding)."
+)
 @click.option("--fail-on", help="Exit with 1 when a finding is at or above: error (default), warning, note, never.")
 @click.option("--run-id", default="", help="Name of the run in the journal, when the directory name is not enough.")
-def examine(run_dir: Path | None, formats: Sequence[str], report: Path | None, journal: Path | None, fail_on: str | None, run_id: str) -> int:
+def examine(
+    run_dir: Path | None, formats: Sequence[str], report: Path | None, journal: Path | None, fail_on: str | None, run_id: str
+) -> int:
     """Say why a run ended as it did. RUN_DIR defaults to the newest run directory at or below the current one."""
     from postmortem import config
     from postmortem.examine import examine as examine_run
@@ -52,7 +73,7 @@ def examine(run_dir: Path | None, formats: Sequence[str], report: Path | None, j
 
 
 def _target(target: str) -> tuple[str, str]:
-    """"json:out.json" -> ("json", "out.json"); "json" and "json:-" -> ("json", "-")."""
+    """ "json:out.json" -> ("json", "out.json"); "json" and "json:-" -> ("json", "-")."""
     name, _, path = target.partition(":")
     if name not in FORMATS:
         raise UsageError(f"unknown format {name!r}; known are {', '.join(FORMATS)}")
@@ -169,7 +190,9 @@ def formats_check(file: Path) -> int:
 
 @command.command()
 @click.argument("run_dir", type=click.Path(path_type=Path))
-@click.option("--output", "-o", default=Path("tests"), show_default=True, type=click.Path(path_type=Path), help="Folder for the pytest file.")
+@click.option(
+    "--output", "-o", default=Path("tests"), show_default=True, type=click.Path(path_type=Path), help="Folder for the pytest file."
+)
 def regress(run_dir: Path, output: Path) -> None:
     """Write a pytest file that fails if the root cause of this run comes back."""
     from postmortem.examine import examine as examine_run
@@ -186,7 +209,9 @@ def probe() -> None:
 @probe.command("overfit-split")
 @click.argument("dataset", type=click.Path(path_type=Path))
 @click.option("--rows", default=32, show_default=True, type=click.IntRange(1), help="Rows in each split.")
-@click.option("--output", "-o", default=Path("overfit"), show_default=True, type=click.Path(path_type=Path), help="Folder for train.csv and val.csv.")
+@click.option(
+    "--output", "-o", default=Path("overfit"), show_default=True, type=click.Path(path_type=Path), help="Folder for train.csv and val.csv."
+)
 @click.option("--seed", default=0, show_default=True, help="Which rows are drawn.")
 def overfit_split(dataset: Path, rows: int, output: Path, seed: int) -> None:
     """Write identical train.csv and val.csv from a dataset CSV (left untouched): a sound model must overfit them."""

@@ -87,7 +87,14 @@ def _part(good: Curve, bad: Curve) -> Parting | None:
     together = np.flatnonzero(~apart)
     i = int(together[-1]) + 1 if len(together) else 0
     return Parting(
-        good.metric, good.split, good.step(int(ours[i])), i, float(a[i]), float(b[i]), str(good.origin(int(ours[i]))), str(bad.origin(int(theirs[i])))
+        good.metric,
+        good.split,
+        good.step(int(ours[i])),
+        i,
+        float(a[i]),
+        float(b[i]),
+        str(good.origin(int(ours[i]))),
+        str(bad.origin(int(theirs[i]))),
     )
 
 
@@ -118,7 +125,15 @@ def as_json(difference: Difference) -> str:
     from postmortem.reports.redact import redact_setting
 
     partings = [
-        {"metric": p.metric, "split": p.split, "step": p.step, "good": _number(p.good), "bad": _number(p.bad), "good_at": p.good_origin, "bad_at": p.bad_origin}
+        {
+            "metric": p.metric,
+            "split": p.split,
+            "step": p.step,
+            "good": _number(p.good),
+            "bad": _number(p.bad),
+            "good_at": p.good_origin,
+            "bad_at": p.bad_origin,
+        }
         for p in difference.partings
     ]
     return json.dumps(
@@ -150,8 +165,13 @@ def as_text(difference: Difference) -> str:
     if difference.partings:
         first = difference.partings[0]
         at = f"step {first.step}" if first.step is not None else f"point {first.index + 1}"
-        lines.append(f"First divergence: {first.metric} {first.split or ''} at {at}: {first.good:.6g} ({first.good_origin}) against {first.bad:.6g} ({first.bad_origin})")
-        lines += [f"  then {p.metric} {p.split or ''} at {'step ' + str(p.step) if p.step is not None else 'point ' + str(p.index + 1)}" for p in difference.partings[1:6]]
+        lines.append(
+            f"First divergence: {first.metric} {first.split or ''} at {at}: {first.good:.6g} ({first.good_origin}) against {first.bad:.6g} ({first.bad_origin})"
+        )
+        lines += [
+            f"  then {p.metric} {p.split or ''} at {'step ' + str(p.step) if p.step is not None else 'point ' + str(p.index + 1)}"
+            for p in difference.partings[1:6]
+        ]
     else:
         lines.append("No metric that both runs have parts for good.")
     lines.append("")

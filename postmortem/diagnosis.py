@@ -64,9 +64,7 @@ def _supporting(findings: Sequence[Finding], families: Mapping[str, str], ending
         return list(findings)
     names = {f.rule for f in crashes}
     return [
-        replace(f, severity="note")
-        if families[f.rule] == "curve" and f.severity == "warning" and not names & set(f.explains)
-        else f
+        replace(f, severity="note") if families[f.rule] == "curve" and f.severity == "warning" and not names & set(f.explains) else f
         for f in findings
     ]
 

@@ -29,7 +29,8 @@ def overfit_split(dataset: Path, output: Path, *, rows: int = 32, seed: int = 0)
                 csv.writer(file).writerows([header, *(body[i] for i in drawn)])
     except OSError as error:
         raise OutputError(f"{output}: {error.strerror}") from error
-    return f"{output}/train.csv and {output}/val.csv: the same {len(drawn)} of {len(body)} rows. Train on them without augmentation: the loss must fall to near 0."
+    files = f"{output}/train.csv and {output}/val.csv: the same {len(drawn)} of {len(body)} rows."
+    return f"{files} Train on them without augmentation: the loss must fall to near 0."
 
 
 def compare_identity(predictions: Path, input_column: str, prediction_column: str, target_column: str) -> str:

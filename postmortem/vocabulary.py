@@ -59,7 +59,7 @@ def _split_words() -> dict[str, Split]:
 
 @functools.cache
 def _setting_prefix() -> re.Pattern[str]:
-    """"config/lr" is a setting; "params norm" is not."""
+    """ "config/lr" is a setting; "params norm" is not."""
     return re.compile(rf"(?i)(?:{'|'.join(data()['setting']['prefixes'])})[/.]")
 
 

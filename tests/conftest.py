@@ -25,7 +25,9 @@ def root() -> Path:
 def run_command():
     """`postmortem ARGUMENTS` as a process of its own; gives (exit code, stdout, stderr)."""
 
-    def run(*arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, str, str]:
+    def run(
+        *arguments: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 60
+    ) -> tuple[int, str, str]:
         done = subprocess.run(
             [sys.executable, "-m", "postmortem", *map(str, arguments)],
             capture_output=True,

@@ -8,7 +8,7 @@ from postmortem.examine import examine
 from postmortem.model import Diagnosis
 
 STEPS = "".join(f"step {i}: loss {2 / (1 + 0.1 * i):.4f}\n" for i in range(40))
-ERROR = 'Traceback (most recent call last):\n  File "train.py", line 3, in <module>\n    main()\nKeyError: \'x\'\n'
+ERROR = "Traceback (most recent call last):\n  File \"train.py\", line 3, in <module>\n    main()\nKeyError: 'x'\n"
 
 
 def run(tmp_path: Path, **files: str) -> Diagnosis:
@@ -70,5 +70,7 @@ def test_status_unknown_is_said(tmp_path: Path) -> None:
 
 
 def test_slurm_says_who_killed_it(tmp_path: Path) -> None:
-    diagnosis = run(tmp_path, slurm__out=STEPS + "slurmstepd: error: *** JOB 4711 ON node7 CANCELLED AT 2026-03-02T03:04:05 DUE TO TIME LIMIT ***\n")
+    diagnosis = run(
+        tmp_path, slurm__out=STEPS + "slurmstepd: error: *** JOB 4711 ON node7 CANCELLED AT 2026-03-02T03:04:05 DUE TO TIME LIMIT ***\n"
+    )
     assert (diagnosis.ending.status, diagnosis.ending.how) == ("killed", "time-limit")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HEALTHY = "".join(f"step {i}: loss {2.0 / (1 + 0.05 * i):.4f}, lr 1.0e-4\n" for i in range(200))
-CRASH = 'Traceback (most recent call last):\n  File "train.py", line 7, in <module>\n    main()\nKeyError: \'labels\'\n'
+CRASH = "Traceback (most recent call last):\n  File \"train.py\", line 7, in <module>\n    main()\nKeyError: 'labels'\n"
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -154,7 +154,9 @@ def test_several_outputs_at_once(tmp_path: Path, run_command) -> None:
     write(run, "train.log", HEALTHY + CRASH)
     out = tmp_path / "out"
     out.mkdir()
-    code, text, _ = run_command("examine", run, "--format", "text", "--format", f"json:{out}/d.json", "--report", out / "r.html", "--journal", out / "j.md")
+    code, text, _ = run_command(
+        "examine", run, "--format", "text", "--format", f"json:{out}/d.json", "--report", out / "r.html", "--journal", out / "j.md"
+    )
     assert code == 1
     assert "KeyError" in text
     assert json.loads((out / "d.json").read_text())["root_causes"] == ["python-exception"]
@@ -198,7 +200,21 @@ def test_frame(tmp_path: Path, run_command, extension: str) -> None:
     assert code == 0, err
     read = {"parquet": pl.read_parquet, "csv": pl.read_csv, "ndjson": pl.read_ndjson}[extension](target)
     extra = ["nonfinite"] if extension == "ndjson" else []  # JSON has no NaN
-    assert read.columns == ["file", "line", "time", "step", "epoch", "split", "device", "rank", "segment", "metric", "raw_name", "value", *extra]
+    assert read.columns == [
+        "file",
+        "line",
+        "time",
+        "step",
+        "epoch",
+        "split",
+        "device",
+        "rank",
+        "segment",
+        "metric",
+        "raw_name",
+        "value",
+        *extra,
+    ]
     assert read.height == 4
     loss = read.filter(pl.col("raw_name") == "train/loss")
     assert loss["step"].to_list() == [1, 2]

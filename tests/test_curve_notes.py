@@ -12,7 +12,7 @@ from postmortem.model import Finding
 from postmortem.rules.examples import Example, drawn, fall, files, flat, join, line, log, nan
 
 UNCORRECTABLE = (
-    "step 1 loss 2.0\nstep 2 loss 1.9\nTraceback (most recent call last):\n  File \"train.py\", line 9, in <module>\n    loss.backward()\n"
+    'step 1 loss 2.0\nstep 2 loss 1.9\nTraceback (most recent call last):\n  File "train.py", line 9, in <module>\n    loss.backward()\n'
     "RuntimeError: CUDA error: uncorrectable ECC error encountered\n"
 )
 CONVERGED = join(fall(2.3, 0.4, 60), flat(0.4, 60, noise=0.004))
@@ -143,6 +143,7 @@ def test_levels_stand_as_the_file_spells_them(tmp_path: Path) -> None:
 
 def test_times_of_a_batch_are_no_losses(tmp_path: Path) -> None:
     text = "".join(
-        f"[Train] epoch: 0, iter: {i}, loss: {2.0 / (1 + i / 40):.4f}, batch_cost: 0.3{i % 7}12, reader_cost: 0.00{i % 9}1\n" for i in range(60)
+        f"[Train] epoch: 0, iter: {i}, loss: {2.0 / (1 + i / 40):.4f}, batch_cost: 0.3{i % 7}12, reader_cost: 0.00{i % 9}1\n"
+        for i in range(60)
     )
     assert "flat-train-loss" not in findings(log(text), tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from postmortem.diagnosis import merged, rank
 from postmortem.model import Ending, Evidence, Finding, Onset, Origin
 
@@ -11,7 +12,18 @@ ENDING = Ending("unknown", "unknown")
 
 
 def finding(rule: str, *, severity="error", confidence="high", step=None, explains=(), line=1) -> Finding:
-    return Finding(rule, rule, severity, confidence, Onset(step=step), (Evidence(f"proof of {rule}", Origin("a.log", line), primary=True),), "", ("fix",), ("prevent",), explains)
+    return Finding(
+        rule,
+        rule,
+        severity,
+        confidence,
+        Onset(step=step),
+        (Evidence(f"proof of {rule}", Origin("a.log", line), primary=True),),
+        "",
+        ("fix",),
+        ("prevent",),
+        explains,
+    )
 
 
 def causes(*findings: Finding, last_step: int | None = 1000) -> list[str]:

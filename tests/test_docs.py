@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import click
+
 from postmortem.cli import command
 
 COMMAND = re.compile(r"^(?:\$ )?postmortem ([a-z-]+)(?: ([a-z-]+))?", re.MULTILINE)

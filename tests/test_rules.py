@@ -187,7 +187,9 @@ def test_an_exception_is_read_by_one_rule() -> None:
                         folder.feed(number, line)
                     for event in (e for e in folder.close() if not e.data.get("partial")):
                         readers = set(base.claim([event]))
-                        assert len(readers) == 1 or (rule.check and not readers), f"{event.text[:80]!r} of {rule.id} is read by {sorted(readers)}"
+                        assert len(readers) == 1 or (rule.check and not readers), (
+                            f"{event.text[:80]!r} of {rule.id} is read by {sorted(readers)}"
+                        )
 
 
 def test_pages_show_every_rule() -> None:

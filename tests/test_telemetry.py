@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from postmortem import frame, parsers
 from postmortem.model import Reading
 from postmortem.parsers.base import Request, SourceFile
@@ -119,7 +120,11 @@ def test_query_csv_against_its_own_table(tmp_path: Path) -> None:
 
 
 def test_csv_without_header_is_named_by_its_units(tmp_path: Path) -> None:
-    reading = read(tmp_path, "gpu_log.csv", "".join(f"2026/03/03 10:00:{i:02d}.000, {i} %, 1 %, {100 + i} MiB, 9000 MiB, 41, 60.10 W\n" for i in range(5)))
+    reading = read(
+        tmp_path,
+        "gpu_log.csv",
+        "".join(f"2026/03/03 10:00:{i:02d}.000, {i} %, 1 %, {100 + i} MiB, 9000 MiB, 41, 60.10 W\n" for i in range(5)),
+    )
     values = told(reading)
     assert values["gpu_util", None] == [0, 1, 2, 3, 4]
     assert values["gpu_mem_used", None] == [100, 101, 102, 103, 104]
@@ -175,7 +180,11 @@ def test_broken_xml_keeps_what_stands_before(tmp_path: Path) -> None:
 
 
 def test_other_tools(tmp_path: Path) -> None:
-    rocm = "===== ROCm System Management Interface =====\nGPU  Temp   AvgPwr   SCLK     MCLK    Fan     Perf  PwrCap  VRAM%  GPU%\n0    51.0c  30.1W  1200Mhz  300Mhz  20.0%  auto  92.0W    16%   87%\n"
+    rocm = (
+        "===== ROCm System Management Interface =====\n"
+        "GPU  Temp   AvgPwr   SCLK     MCLK    Fan     Perf  PwrCap  VRAM%  GPU%\n"
+        "0    51.0c  30.1W  1200Mhz  300Mhz  20.0%  auto  92.0W    16%   87%\n"
+    )
     assert told(read(tmp_path, "rocm.txt", rocm))["gpu_util", 0] == [87]
     gpustat = "node7  Tue Mar  3 10:00:00 2026  535.54.03\n[0] NVIDIA A10 | 41'C,  93 % | 2048 / 23028 MB | me(2000M)\n"
     assert told(read(tmp_path, "gpustat.txt", gpustat))["gpu_mem_used", 0] == [2048]

@@ -303,7 +303,7 @@ def test_an_unrelated_warning_before_a_crash_changes_nothing() -> None:
             "unspecified launch failure",
         ),
         (
-            'Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n'
+            "Fatal Python error: Segmentation fault\n\nCurrent thread 0x00007f (most recent call first):\n"
             '  File "/home/me/net.py", line 31 in forward\n  File "train.py", line 9 in main\n',
             "Fatal Python error",
             "Segmentation fault",
@@ -325,7 +325,7 @@ def test_dumps(text: str, kind: str, says: str) -> None:
 
 def test_the_deepest_own_frame_of_a_fatal_error() -> None:
     event = only(
-        'Fatal Python error: Aborted\n\nThread 0x7f (most recent call first):\n'
+        "Fatal Python error: Aborted\n\nThread 0x7f (most recent call first):\n"
         '  File "/opt/env/lib/python3.10/threading.py", line 320 in wait\n  File "/home/me/net.py", line 31 in forward\n'
     )
     assert event.data["frame"] == "net.py:31 in forward"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from postmortem.vocabulary import data, lookup
 
 SPELLINGS = {

@@ -52,7 +52,9 @@ def _read_one(source: SourceFile, request: Request) -> Reading:
     except MemoryError:
         return Reading(source.name, UNREADABLE, notes=[f"{source.name} does not fit into memory"])
     except Exception as error:  # the file is untrusted: a parser that stumbles over it must not end the analysis of the others
-        return Reading(source.name, UNREADABLE, notes=[f"{source.name} confused its reader ({type(error).__name__}); the other files were read"])
+        return Reading(
+            source.name, UNREADABLE, notes=[f"{source.name} confused its reader ({type(error).__name__}); the other files were read"]
+        )
 
 
 def _why_unclaimed(source: SourceFile) -> str:

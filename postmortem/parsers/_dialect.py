@@ -136,7 +136,7 @@ def _try(
         names = ["", *names]  # R and some others leave the name of the index column out
     width = len(names)
     if width > 2 and not names[-1].strip() and header and any(name.strip() for name in names):
-        rows = [row[: width] for row in rows]
+        rows = [row[:width] for row in rows]
     good = [row for row in rows if len(row) == width or (len(row) == width + 1 and not row[-1].strip())]
     dialect = Dialect(delimiter, tuple(name.strip() for name in names), body, header or commented, settings)
     if not rows:

@@ -18,9 +18,7 @@ FRAME = re.compile(
 )
 _BOXED = re.compile(r"^[│|]\s*(?P<path>\S.*?\.\w+):(?P<line>\d+)\s+in\s+(?P<function>\S+)\s*[│|]\s*$")  # rich draws a box around frames
 # A name that can only be an exception, and any name that may be one where an exception is due.
-_ENDING = (
-    r"(?:Error|Exception|Interrupt|Exit|Failure|Failed|Timeout|Expired|Empty|Iteration|Warning|Raised|Killed|Group|Trace|Traceback|OutOfMemory)"
-)
+_ENDING = r"(?:Error|Exception|Interrupt|Exit|Failure|Failed|Timeout|Expired|Empty|Iteration|Warning|Raised|Killed|Group|Trace|Traceback|OutOfMemory)"
 STRICT = re.compile(rf"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*{_ENDING}(?:\(\w[\w. ]*\))?)(?::\s?(?P<message>.*))?$")
 _LOOSE = re.compile(r"^(?P<type>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?::\s(?P<message>.*)|:)?$")
 # Two ranks that print at once: "ValueErrorValueError: : bad sizebad size"

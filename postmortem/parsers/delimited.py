@@ -233,4 +233,3 @@ class _Reader:
         for name, count, example in self.text.odd_cells(self.table):
             reading.notes.append(f"{count} cell(s) of column {clean(name, 60)!r} are no numbers, first: {clean(example, 40)!r}")
             reading.rejected += count
-

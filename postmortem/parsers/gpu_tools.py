@@ -13,11 +13,25 @@ ABOUT = "rocm-smi, gpustat, dcgmi dmon; nvidia-smi topo -m is recognised and hol
 
 ROCM_HEAD = re.compile(r"^GPU\s+.*\b(Temp|AvgPwr|VRAM%)")
 ROCM_ROW = re.compile(r"^(\d+)\s+\S")
-ROCM_NAMES = {"Temp": "rocm Temp", "AvgPwr": "rocm AvgPwr", "SCLK": "rocm SCLK", "MCLK": "rocm MCLK", "VRAM%": "rocm VRAM%", "GPU%": "rocm GPU%"}
+ROCM_NAMES = {
+    "Temp": "rocm Temp",
+    "AvgPwr": "rocm AvgPwr",
+    "SCLK": "rocm SCLK",
+    "MCLK": "rocm MCLK",
+    "VRAM%": "rocm VRAM%",
+    "GPU%": "rocm GPU%",
+}
 GPUSTAT = re.compile(
     r"^\[(?P<gpu>\d+)\]\s+.+?\|\s*(?P<temp>\d+)\s*(?:'|°)C,\s*(?P<util>\d+)\s*%(?:,\s*(?P<watt>\d+)\s*/\s*(?P<cap>\d+)\s*W)?\s*\|\s*(?P<used>\d+)\s*/\s*(?P<total>\d+)\s*MB"
 )
-GPUSTAT_NAMES = {"temp": "GPU Temp", "util": "GPU-Util", "watt": "Pwr:Usage", "cap": "Pwr:Cap", "used": "Memory-Usage", "total": "Memory-Usage total"}
+GPUSTAT_NAMES = {
+    "temp": "GPU Temp",
+    "util": "GPU-Util",
+    "watt": "Pwr:Usage",
+    "cap": "Pwr:Cap",
+    "used": "Memory-Usage",
+    "total": "Memory-Usage total",
+}
 DCGM_HEAD = re.compile(r"^#\s*Entity\b")
 DCGM_ROW = re.compile(r"^GPU[- ](\d+)\s")
 # dcgmi prints short names of its fields (DCGM API reference, "Field identifiers").

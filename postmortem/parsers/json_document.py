@@ -180,5 +180,3 @@ def _rest(reading: Reading, value: dict[str, Any], taken: list[int], text: str, 
         at = _json.place_of(text, name.rsplit(".", 1)[-1])
         if not add_setting(reading, name, item, lines[at] if at >= 0 else None):
             return
-
-

@@ -17,10 +17,28 @@ DMESG_LINE = re.compile(r"^\[\s*[+\d][\d.]*\]\s|^\w{3}\s+\d+\s[\d:]{8}\s\S+\sker
 SHARE = 0.6  # of the first lines must look like the kernel's
 # Faults in the kernel's words -> kind of event. `what` is for the scheduler words that other rules know.
 FAULTS = (
-    ("hardware", "", re.compile(r"NVRM: Xid|NVRM:.*(fallen off the bus|GPU (at )?\S* has fallen|RmInitAdapter failed|probe routine failed)|GPU has fallen off the bus")),
-    ("hardware", "", re.compile(r"PCIe Bus Error: severity|AER: (Multiple )?(Un)?[Cc]orrected error|AER: (Fatal|Uncorrected \((Non-)?Fatal\))")),
-    ("hardware", "", re.compile(r"nvidia-nvswitch\S*:.*(SXid|fatal)|NVLink.*(fatal|error) |amdgpu.*(GPU reset|ring \S+ timeout|uncorrectable)")),
-    ("scheduler", "out-of-memory", re.compile(r"Out of memory: Kill(ed)? process|oom-kill:|Memory cgroup out of memory|oom_reaper: reaped process")),
+    (
+        "hardware",
+        "",
+        re.compile(
+            r"NVRM: Xid|NVRM:.*(fallen off the bus|GPU (at )?\S* has fallen|RmInitAdapter failed|probe routine failed)|GPU has fallen off the bus"
+        ),
+    ),
+    (
+        "hardware",
+        "",
+        re.compile(r"PCIe Bus Error: severity|AER: (Multiple )?(Un)?[Cc]orrected error|AER: (Fatal|Uncorrected \((Non-)?Fatal\))"),
+    ),
+    (
+        "hardware",
+        "",
+        re.compile(r"nvidia-nvswitch\S*:.*(SXid|fatal)|NVLink.*(fatal|error) |amdgpu.*(GPU reset|ring \S+ timeout|uncorrectable)"),
+    ),
+    (
+        "scheduler",
+        "out-of-memory",
+        re.compile(r"Out of memory: Kill(ed)? process|oom-kill:|Memory cgroup out of memory|oom_reaper: reaped process"),
+    ),
     ("log", "", re.compile(r"\]: segfault at [0-9a-f]+ ip|traps: .* general protection")),
 )
 CONTINUED = re.compile(r"^\s+NVRM:\s*(.*)")  # the driver breaks a sentence over several lines

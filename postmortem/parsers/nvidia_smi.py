@@ -29,7 +29,9 @@ TABLE_NAMES = {
     "total": "Memory-Usage total",
     "util": "GPU-Util",
 }
-QUERY_FIELD = re.compile(r"^(timestamp|index|name|uuid|pstate|serial|pci\.|utilization\.|memory\.|temperature\.|power\.|clocks|ecc\.|fan\.|enforced\.|gpu_)")
+QUERY_FIELD = re.compile(
+    r"^(timestamp|index|name|uuid|pstate|serial|pci\.|utilization\.|memory\.|temperature\.|power\.|clocks|ecc\.|fan\.|enforced\.|gpu_)"
+)
 QUERY_SURE = re.compile(r"(utilization\.(gpu|memory)|memory\.(used|total|free)|temperature\.gpu|power\.draw|clocks[._])")
 DMON_HEAD = re.compile(r"^[>\s]*#\s*(?:Date\s+|YYYYMMDD\s+)?(?:Time\s+|HH:MM:SS\s+)?gpu\s+\w", re.I)
 DMON_ROW = re.compile(r"^[>\s]*(?:\d{8}\s+)?(?:\d{2}:\d{2}:\d{2}\s+)?\d+(?:\s+\S+)+\s*$")
@@ -66,9 +68,15 @@ REPORT_FIELDS = {
             ("HW Power Brake Slowdown", "HW Power Brake Slowdown"),
         )
     },
-    **{f"ECC Errors/Volatile/{kind} {what}": f"Volatile ECC {what}" for kind in ("SRAM", "DRAM") for what in ("Correctable", "Uncorrectable")},
+    **{
+        f"ECC Errors/Volatile/{kind} {what}": f"Volatile ECC {what}"
+        for kind in ("SRAM", "DRAM")
+        for what in ("Correctable", "Uncorrectable")
+    },
 }
-LOST = re.compile(r"Unable to determine the device handle|No devices were found|GPU is lost|couldn't communicate with the NVIDIA driver|Unknown Error")
+LOST = re.compile(
+    r"Unable to determine the device handle|No devices were found|GPU is lost|couldn't communicate with the NVIDIA driver|Unknown Error"
+)
 HEADERLESS_ROWS = 3  # so many lines of units and commas are no accident
 
 

@@ -28,7 +28,12 @@ FIELDS = {
     **{
         f"{group}/{name}": f"power {raw}"
         for group in ("power_readings", "gpu_power_readings")
-        for name, raw in (("power_draw", "draw"), ("instant_power_draw", "draw"), ("power_limit", "limit"), ("current_power_limit", "limit"))
+        for name, raw in (
+            ("power_draw", "draw"),
+            ("instant_power_draw", "draw"),
+            ("power_limit", "limit"),
+            ("current_power_limit", "limit"),
+        )
     },
     **{
         f"clocks_{word}_reasons/clocks_{word}_reason_{name}": f"clocks_event_reason_{name}"

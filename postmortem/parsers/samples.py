@@ -87,7 +87,7 @@ def _record_list(found: dict[str, Any]) -> list[Any] | None:
 
 
 def _kind(record: dict[str, Any]) -> str:
-    """"sample", "request" or "" for a record that is neither."""
+    """ "sample", "request" or "" for a record that is neither."""
     names = {plain(str(key)): value for key, value in record.items()}
     response = next((names[name] for name in RESPONSES if name in names and isinstance(names[name], str | list)), None)
     prompt = any(name in names and isinstance(names[name], str | list | dict) for name in PROMPTS)
@@ -105,8 +105,11 @@ def _has_score(record: dict[str, Any]) -> bool:
 
 def _is_lm_eval(found: dict[str, Any]) -> bool:
     results = found.get("results")
-    return isinstance(results, dict) and bool(results) and ("versions" in found or "config" in found or "n-shot" in found) and all(
-        isinstance(value, dict) for value in results.values()
+    return (
+        isinstance(results, dict)
+        and bool(results)
+        and ("versions" in found or "config" in found or "n-shot" in found)
+        and all(isinstance(value, dict) for value in results.values())
     )
 
 

@@ -350,7 +350,7 @@ class Probe:
         if not self._called and not self._captured:
             self._parameters.capture(None)
         known = self._called or bool(self._parameters.gradients)  # gradients that were thrown away are not zero, but unknown
-        whole = self.steps >= self._whole_at
+        whole = self._exact or self.steps >= self._whole_at
         if whole:
             self._whole_at = self.steps + WHOLE_EVERY
         return self._parameters.measured(known=known, stepped=self._called or (known and not self.optimizers), whole=whole)

@@ -271,9 +271,7 @@ def _onsets(shown: Sequence[Curve], axis: Axis, diagnosis: Diagnosis) -> list[tu
     return list(marks.items())[:3]
 
 
-def _layout(
-    axis: Axis, unit: str, power: int, log: bool, changes: list[Any], onsets: list[tuple[Any, str]], empty: bool
-) -> dict[str, Any]:
+def _layout(axis: Axis, unit: str, power: int, log: bool, changes: list[Any], onsets: list[tuple[Any, str]], empty: bool) -> dict[str, Any]:
     """A quiet layout. Colours of text and grid come from the page's style sheet, so that they follow light and dark."""
     label = " ".join(part for part in (f"× 1e{power}" if power else "", plotly_text(unit)) if part)
     bar: dict[str, Any] = {"type": "line", "yref": "paper", "y0": 0, "y1": 1}

@@ -64,7 +64,7 @@ def pieces(text: str) -> list[tuple[str, bool]]:
 
 
 def count(number: int, word: str, words: str = "") -> str:
-    """"1 file", "1,204 files"."""
+    """ "1 file", "1,204 files"."""
     return f"{number:,} {word if number == 1 else words or word + 's'}"
 
 

@@ -52,7 +52,9 @@ def _csv(curves: Mapping[str, Sequence[float] | np.ndarray]) -> dict[str, str]:
     return {"metrics.csv": "\n".join(lines) + "\n"}
 
 
-def telemetry(note: str = "", *, training: bool = True, device: Sequence[int] | None = None, **columns: Sequence[float] | np.ndarray) -> Example:
+def telemetry(
+    note: str = "", *, training: bool = True, device: Sequence[int] | None = None, **columns: Sequence[float] | np.ndarray
+) -> Example:
     """A run that left `nvidia-smi --query-gpu` CSV, one row every 5 seconds, and (unless training=False) a falling loss beside it.
 
     Keywords: util, mem_used, mem_total, temp, power, thermal, brake, ecc; device: the GPU index of each row (default 0).

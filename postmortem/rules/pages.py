@@ -23,7 +23,9 @@ def page(name: str) -> str:
     rule = catalogue().get(name)
     if rule is None:
         near = [known for known in catalogue() if name.lower() in known]
-        raise UsageError(f"there is no rule {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "; `postmortem rules` lists them"))
+        raise UsageError(
+            f"there is no rule {name!r}" + (f"; did you mean {', '.join(near)}?" if near else "; `postmortem rules` lists them")
+        )
     return "\n".join(_page(rule)) + "\n"
 
 

@@ -22,7 +22,9 @@ prevention = ("Count answers that equal their prompt at each evaluation.",)
 
 @dataclass(frozen=True)
 class Thresholds:
-    share: float = limit(0.5, "share of the answers", "so many answers are copies", "reality check: a model that returns its input; half is no coincidence")
+    share: float = limit(
+        0.5, "share of the answers", "so many answers are copies", "reality check: a model that returns its input; half is no coincidence"
+    )
     answers: float = limit(5, "answers", "fewer say nothing", "as for degenerate output")
 
 
@@ -30,7 +32,10 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     told = [a for a in answers(case) if plain(a.prompt)]
     copies = [a for a in told if plain(a.response) == plain(a.prompt)]
     if len(told) >= limits.answers and len(copies) >= limits.share * len(told):
-        yield Hit([quote(a.event, primary=i == 0) for i, a in enumerate(copies[:3])], cause=f"{len(copies)} of {len(told)} answers are their own prompt.")
+        yield Hit(
+            [quote(a.event, primary=i == 0) for i, a in enumerate(copies[:3])],
+            cause=f"{len(copies)} of {len(told)} answers are their own prompt.",
+        )
 
 
 def _log(pairs) -> str:

@@ -25,9 +25,19 @@ prevention = ("Count distinct answers over a fixed set of prompts at each evalua
 
 @dataclass(frozen=True)
 class Thresholds:
-    same: float = limit(0.5, "share of the answers", "so many prompts get the very same answer", "reality check: five outputs that are one output; half leaves room for legitimate refusals")
+    same: float = limit(
+        0.5,
+        "share of the answers",
+        "so many prompts get the very same answer",
+        "reality check: five outputs that are one output; half leaves room for legitimate refusals",
+    )
     repeated: float = limit(0.3, "share of the answers", "so many answers repeat themselves", "three in ten is no single slip")
-    variety: float = limit(0.3, "distinct words / words", "an answer below it repeats itself", "ordinary prose of 50 words has about 0.7 distinct words per word")
+    variety: float = limit(
+        0.3,
+        "distinct words / words",
+        "an answer below it repeats itself",
+        "ordinary prose of 50 words has about 0.7 distinct words per word",
+    )
     words: float = limit(40, "words", "shorter answers are not judged for repetition", "short lists repeat words legitimately")
     answers: float = limit(5, "answers", "fewer say nothing", "reality check asks for five")
 
@@ -44,7 +54,10 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         yield Hit([quote(a.event, primary=i == 0) for i, a in enumerate(same[:3])], cause=f"{count} of {len(told)} prompts got {what}.")
     loops = [a for a in told if _repeats(a, limits)]
     if len(loops) >= limits.repeated * len(told):
-        yield Hit([quote(a.event, primary=i == 0) for i, a in enumerate(loops[:3])], cause=f"{len(loops)} of {len(told)} answers repeat themselves.")
+        yield Hit(
+            [quote(a.event, primary=i == 0) for i, a in enumerate(loops[:3])],
+            cause=f"{len(loops)} of {len(told)} answers repeat themselves.",
+        )
 
 
 def _repeats(answer: Answer, limits: Thresholds) -> bool:

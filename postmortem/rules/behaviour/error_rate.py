@@ -45,7 +45,8 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     errors = [e for e, wrong in judged[: over + 1] if wrong]
     yield Hit(
         [quote(errors[0], primary=True), *(quote(e) for e in errors[-2:])],
-        cause=f"{int(failed.sum())} of {len(failed)} requests failed; in the worst window of {window} it was {100 * sums[worst] / window:.1f} %, above the limit from request {over + 1} on.",
+        cause=f"{int(failed.sum())} of {len(failed)} requests failed; in the worst window of {window} it was "
+        f"{100 * sums[worst] / window:.1f} %, above the limit from request {over + 1} on.",
     )
 
 
@@ -61,7 +62,10 @@ def _failed(event: Event) -> bool | None:
 
 
 def _log(failures) -> str:
-    return "".join(f'{{"time": "2026-03-01T10:{i // 60 % 60:02d}:{i % 60:02d}Z", "prompt": "p{i}", "response": "r{i}", "status": {500 if bad else 200}}}\n' for i, bad in enumerate(failures))
+    return "".join(
+        f'{{"time": "2026-03-01T10:{i // 60 % 60:02d}:{i % 60:02d}Z", "prompt": "p{i}", "response": "r{i}", "status": {500 if bad else 200}}}\n'
+        for i, bad in enumerate(failures)
+    )
 
 
 fires_on = [

@@ -32,10 +32,14 @@ CORRECT = ("correct", "is_correct", "exact_match", "acc", "accuracy", "passed")
 
 @dataclass(frozen=True)
 class Thresholds:
-    answers: float = limit(10, "answers", "fewer wrong answers may be bad luck", "three basic tests are the reality check's minimum; ten leave no doubt")
+    answers: float = limit(
+        10, "answers", "fewer wrong answers may be bad luck", "three basic tests are the reality check's minimum; ten leave no doubt"
+    )
     points: float = limit(10, "points", "evaluations that must all be at chance", "early evaluations of any run are at chance")
     zeros: float = limit(50, "points", "rewards that must all be exactly zero", "sparse rewards may stay away for a while")
-    never: float = limit(0.05, "share", "a win or success rate whose best level does not exceed it earns nothing: a note", "one in twenty may be luck")
+    never: float = limit(
+        0.05, "share", "a win or success rate whose best level does not exceed it earns nothing: a note", "one in twenty may be luck"
+    )
     tries: float = limit(20, "points", "evaluations of such a rate, or rewards that are nearly all zero", "early ones of any run are poor")
     nearly: float = limit(0.9, "share", "zeros among rewards from which on a note says so", "one lucky answer in ten")
     percent: float = limit(2.0, "%", "an accuracy that never exceeds it is at chance for 50 classes or more", "1 / 50")
@@ -53,12 +57,22 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         yield Hit([quote(a.event, primary=i == 0) for i, (a, _) in enumerate(told[:3])], cause=f"None of {len(told)} answers is right.")
     for curve in case.all("reward"):
         if len(curve) >= limits.zeros and (curve.values == 0).all():
-            yield Hit([point(curve, 0, f"{curve.raw_name} is exactly 0 in all {len(curve)} points", primary=True)], curve.when(0), confidence="medium")
+            yield Hit(
+                [point(curve, 0, f"{curve.raw_name} is exactly 0 in all {len(curve)} points", primary=True)],
+                curve.when(0),
+                confidence="medium",
+            )
     yield from _never(case, limits)
     for curve in case.all("accuracy"):
         learned = _learned(case, limits)
         values = curve.values[np.isfinite(curve.values)]
-        if curve.split in ("val", "test") and len(values) >= limits.points and learned is not None and _percent(case, curve) and values.max() <= limits.percent:
+        if (
+            curve.split in ("val", "test")
+            and len(values) >= limits.points
+            and learned is not None
+            and _percent(case, curve)
+            and values.max() <= limits.percent
+        ):
             yield Hit(
                 [
                     point(curve, 0, f"{curve.name} never exceeds {values.max():.3g} %", primary=True),

@@ -71,7 +71,10 @@ def examine(event: Event) -> Hit | None:
     return Hit([quote(event, primary=True)], Onset(time=event.time), cause=WHATS[found[1]] if found else "", fix=(fix[1],) if found else ())
 
 
-_TRACE = 'Traceback (most recent call last):\n  File "train.py", line 9, in resume\n    {}\n  File "/opt/venv/lib/python3.11/{}", line 327, in load\n    raise EOFError\nEOFError\n'
+_TRACE = (
+    'Traceback (most recent call last):\n  File "train.py", line 9, in resume\n    {}\n'
+    '  File "/opt/venv/lib/python3.11/{}", line 327, in load\n    raise EOFError\nEOFError\n'
+)
 
 fires_on = [
     log(

@@ -137,9 +137,7 @@ quiet_on = [
         gpu__csv=_telemetry(460),
     ),
     files("a dozen rows", train__log=_log(12), gpu__csv=_telemetry(300)),
-    files(
-        "finished, and the machine stayed on", train__log=_log(40) + "Training finished\n", gpu__csv=_telemetry(300)
-    ),
+    files("finished, and the machine stayed on", train__log=_log(40) + "Training finished\n", gpu__csv=_telemetry(300)),
     files(
         "crashed, and the machine stayed on",
         train__log=_log(40) + 'Traceback (most recent call last):\n  File "train.py", line 7, in main\n    run()\nKeyError: 9\n',

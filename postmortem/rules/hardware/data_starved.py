@@ -34,11 +34,26 @@ prevention = (
 
 @dataclass(frozen=True)
 class Thresholds:
-    data_share: float = limit(0.5, "share", "median data time as part of the median step time from which on the GPU mostly waits", "trainproof 0.22 (loader > 50 %); SageMaker Debugger IOBottleneck 50 %")
+    data_share: float = limit(
+        0.5,
+        "share",
+        "median data time as part of the median step time from which on the GPU mostly waits",
+        "trainproof 0.22 (loader > 50 %); SageMaker Debugger IOBottleneck 50 %",
+    )
     idle_util: float = limit(10.0, "%", "median GPU use below which the GPU idles", "SageMaker Debugger IOBottleneck: gpu < 10")
-    busy_share: float = limit(0.1, "share", "if the GPU is busy in more than this share of the samples it was used in bursts, not idle", "half of it is what a slow loader leaves on a real run (0 % in all of 1,000 samples)")
+    busy_share: float = limit(
+        0.1,
+        "share",
+        "if the GPU is busy in more than this share of the samples it was used in bursts, not idle",
+        "half of it is what a slow loader leaves on a real run (0 % in all of 1,000 samples)",
+    )
     busy_util: float = limit(50.0, "%", "GPU use that counts as busy", "half of what the device can do")
-    held_memory: float = limit(500.0, "MiB", "memory in use that shows that a process holds the GPU (a bare context takes 300 to 500 MiB)", "nvidia-smi of an idle CUDA context")
+    held_memory: float = limit(
+        500.0,
+        "MiB",
+        "memory in use that shows that a process holds the GPU (a bare context takes 300 to 500 MiB)",
+        "nvidia-smi of an idle CUDA context",
+    )
     samples: float = limit(20, "samples", "fewer telemetry samples or steps say nothing about a run", "100 s at the usual 5 s interval")
 
 
@@ -73,7 +88,9 @@ def _idle(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     values = curve.values[np.isfinite(curve.values)]
     memory = next((c for c in case.all("gpu_mem_used") if c.device == curve.device), None)
     share = next((c for c in case.all("gpu_mem_allocated_pct") if c.device == curve.device), None)
-    held = (memory is not None and np.nanmedian(memory.values) >= limits.held_memory) or (share is not None and np.nanmedian(share.values) > 1.0)
+    held = (memory is not None and np.nanmedian(memory.values) >= limits.held_memory) or (
+        share is not None and np.nanmedian(share.values) > 1.0
+    )
     if len(values) < limits.samples or not held:
         return None
     busy = float((values >= limits.busy_util).mean())
@@ -83,7 +100,12 @@ def _idle(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     assert proof is not None
     return Hit(
         [
-            point(curve, len(curve) // 2, f"median GPU use {np.median(values):.0f} % over {len(values)} samples, busy in {100 * busy:.0f} % of them", primary=True),
+            point(
+                curve,
+                len(curve) // 2,
+                f"median GPU use {np.median(values):.0f} % over {len(values)} samples, busy in {100 * busy:.0f} % of them",
+                primary=True,
+            ),
             point(proof, len(proof) // 2, f"yet memory is held: {proof.raw_name} = {np.nanmedian(proof.values):.4g}"),
         ],
         curve.when(0),

@@ -36,7 +36,10 @@ def check(case: Case) -> Iterator[Hit | Unchecked]:
         bad = np.flatnonzero(curve.values > 0)
         if len(bad):
             first = int(bad[0])
-            yield Hit([point(curve, first, f"{curve.raw_name} = {curve.values[first]:.0f} at {curve.where(first)}", primary=True)], curve.when(first))
+            yield Hit(
+                [point(curve, first, f"{curve.raw_name} = {curve.values[first]:.0f} at {curve.where(first)}", primary=True)],
+                curve.when(first),
+            )
 
 
 fires_on = [

@@ -18,13 +18,17 @@ from postmortem.rules.examples import flat, join, telemetry
 
 severity = "warning"
 needs = ("gpu_util", "loss")
-fix = ("Use DistributedDataParallel instead of DataParallel; balance stages by measured time; find the straggler by logging step time per rank.",)
+fix = (
+    "Use DistributedDataParallel instead of DataParallel; balance stages by measured time; find the straggler by logging step time per rank.",
+)
 prevention = ("Log step time per rank, and look at all GPUs of a job, not at the first.",)
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    gap: float = limit(50.0, "percentage points", "difference between the busiest and the idlest GPU's median use", "SageMaker Debugger LoadBalancing 0.5")
+    gap: float = limit(
+        50.0, "percentage points", "difference between the busiest and the idlest GPU's median use", "SageMaker Debugger LoadBalancing 0.5"
+    )
     held: float = limit(1000.0, "MiB", "memory that shows that the idle GPU takes part in the job", "twice a bare CUDA context")
     samples: float = limit(20, "samples per GPU", "fewer may catch the GPUs taking turns", "100 s at the usual 5 s interval")
 

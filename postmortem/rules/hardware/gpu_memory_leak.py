@@ -31,8 +31,18 @@ prevention = ("Log memory_allocated every hundred steps; a smoke test of 200 ste
 @dataclass(frozen=True)
 class Thresholds:
     growth: float = limit(1.2, "ratio", "last tenth over the first tenth after warm-up", "runmedic 0.1.1: >= 1.2x")
-    steady: float = limit(0.9, "rank correlation", "how steadily it grows (Spearman); steps and swings stay below", "runmedic 0.1.1 uses 0.8; 0.9 leaves out one jump at the start of validation")
-    still: float = limit(0.5, "share", "the second half must grow by at least this part of the growth of the first: a cache that fills stops growing", "a leak is linear: 1.0")
+    steady: float = limit(
+        0.9,
+        "rank correlation",
+        "how steadily it grows (Spearman); steps and swings stay below",
+        "runmedic 0.1.1 uses 0.8; 0.9 leaves out one jump at the start of validation",
+    )
+    still: float = limit(
+        0.5,
+        "share",
+        "the second half must grow by at least this part of the growth of the first: a cache that fills stops growing",
+        "a leak is linear: 1.0",
+    )
     warm_up: float = limit(0.1, "share", "part of the run that is left out at the start", "allocator and caches settle in the first steps")
     samples: float = limit(30, "samples", "fewer samples show no trend", "a rank correlation of 30 points is significant far above chance")
 
@@ -50,7 +60,11 @@ def _grows(curve: Curve, limits: Thresholds) -> Hit | None:
     if len(values) < limits.samples or not np.isfinite(values).all():
         return None
     tenth = max(1, len(values) // 10)
-    first, middle, last = values[:tenth].mean(), np.median(values[len(values) // 2 - tenth // 2 : len(values) // 2 + tenth // 2 + 1]), values[-tenth:].mean()
+    first, middle, last = (
+        values[:tenth].mean(),
+        np.median(values[len(values) // 2 - tenth // 2 : len(values) // 2 + tenth // 2 + 1]),
+        values[-tenth:].mean(),
+    )
     ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable")
     steady = float(np.corrcoef(ranks, np.arange(len(values)))[0, 1]) if np.ptp(values) > 0 else 0.0
     if first <= 0 or last / first < limits.growth or steady < limits.steady or last - middle < limits.still * (middle - first):

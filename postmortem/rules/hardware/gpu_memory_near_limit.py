@@ -23,7 +23,12 @@ prevention = ("Test the longest batch first; leave a tenth of the memory free.",
 
 @dataclass(frozen=True)
 class Thresholds:
-    share: float = limit(0.95, "share of the total", "highest use from which on a longer batch may not fit", "a tenth of 16 GB is what one longer batch of a mid-size model takes; half of that is left")
+    share: float = limit(
+        0.95,
+        "share of the total",
+        "highest use from which on a longer batch may not fit",
+        "a tenth of 16 GB is what one longer batch of a mid-size model takes; half of that is left",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
@@ -34,7 +39,10 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         i = int(np.nanargmax(used.values))
         share = used.values[i] / max(float(np.nanmax(total.values)), 1.0)
         if share >= limits.share:
-            yield Hit([point(used, i, f"{used.values[i]:.0f} of {np.nanmax(total.values):.0f} MiB in use ({100 * share:.0f} %)", primary=True)], used.when(i))
+            yield Hit(
+                [point(used, i, f"{used.values[i]:.0f} of {np.nanmax(total.values):.0f} MiB in use ({100 * share:.0f} %)", primary=True)],
+                used.when(i),
+            )
 
 
 fires_on = [

@@ -15,7 +15,10 @@ from postmortem.rules.examples import flat, join, telemetry
 severity = "note"
 needs = ("telemetry",)
 explains = ("throughput-drop",)
-fix = ("`nvidia-smi -q -d POWER,PERFORMANCE`: if a power brake is active, check cables and supply; if only the cap, raise it with `nvidia-smi -pl WATTS` where cooling allows.",)
+fix = (
+    "`nvidia-smi -q -d POWER,PERFORMANCE`: if a power brake is active, check cables and supply.",
+    "If only the cap is active, raise it with `nvidia-smi -pl WATTS` where cooling allows.",
+)
 prevention = ("Keep the power limit in the job's start script, so that all nodes run alike.",)
 
 

@@ -27,8 +27,18 @@ prevention = ("Log data, forward, backward and optimizer times; their sum should
 
 @dataclass(frozen=True)
 class Thresholds:
-    unexplained: float = limit(0.5, "share", "part of the step time that is neither data nor forward nor backward nor optimizer", "half of each step lost; the runbook's timing lines add up otherwise")
-    samples: float = limit(20, "steps", "fewer timed steps say nothing (the first ones compile and allocate)", "usual warm-up of cuDNN and allocator is below 10 steps")
+    unexplained: float = limit(
+        0.5,
+        "share",
+        "part of the step time that is neither data nor forward nor backward nor optimizer",
+        "half of each step lost; the runbook's timing lines add up otherwise",
+    )
+    samples: float = limit(
+        20,
+        "steps",
+        "fewer timed steps say nothing (the first ones compile and allocate)",
+        "usual warm-up of cuDNN and allocator is below 10 steps",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:

@@ -34,7 +34,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         active = np.flatnonzero(curve.values > 0)
         if len(active) >= limits.samples and len(active) >= limits.share * len(curve):
             first = int(active[0])
-            hits = [point(curve, first, f"{curve.raw_name} is active in {len(active)} of {len(curve)} samples, first at {curve.where(first)}", primary=True)]
+            hits = [
+                point(
+                    curve,
+                    first,
+                    f"{curve.raw_name} is active in {len(active)} of {len(curve)} samples, first at {curve.where(first)}",
+                    primary=True,
+                )
+            ]
             hot = next((c for c in case.all("gpu_temp") if c.device == curve.device and c.file == curve.file), None)
             if hot is not None:
                 i = int(np.nanargmax(hot.values))

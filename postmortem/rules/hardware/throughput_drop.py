@@ -27,9 +27,21 @@ prevention = ("Log samples per second and alarm when its median over a hundred s
 
 @dataclass(frozen=True)
 class Thresholds:
-    drop: float = limit(0.5, "share", "the later speed is at most this part of the earlier one", "runwise 0.4.0 alarms at -40 % and too often; half is beyond any batch-length effect")
-    steady: float = limit(0.25, "share", "spread (quartiles over median) of both stretches; a swinging speed has no level to fall from", "half of the drop asked for")
-    stretch: float = limit(0.2, "share of the run", "both stretches last at least so long", "a pause for validation or a checkpoint is shorter")
+    drop: float = limit(
+        0.5,
+        "share",
+        "the later speed is at most this part of the earlier one",
+        "runwise 0.4.0 alarms at -40 % and too often; half is beyond any batch-length effect",
+    )
+    steady: float = limit(
+        0.25,
+        "share",
+        "spread (quartiles over median) of both stretches; a swinging speed has no level to fall from",
+        "half of the drop asked for",
+    )
+    stretch: float = limit(
+        0.2, "share of the run", "both stretches last at least so long", "a pause for validation or a checkpoint is shorter"
+    )
     samples: float = limit(30, "samples", "fewer samples have no level", "15 on each side")
 
 
