@@ -3,6 +3,8 @@
 Usual causes, most common first: `.detach()`, `.item()`, `.numpy()` or `torch.no_grad()` on the way; an argmax, rounding or indexing that has no
 derivative; a tensor rebuilt from numbers (`torch.tensor(x)`); the output is computed from another copy of the model.
 
+This is not it: a layer between the two whose units are all silent lets nothing through either; then the share of dead neurons tells.
+
 To tell them apart: walk back through `output.grad_fn.next_functions` until it ends; that is the place of the cut.
 """
 
@@ -24,20 +26,45 @@ prevention = ("Keep the gradient-path probe in the first batch of every run, as 
 
 @dataclass(frozen=True)
 class Thresholds:
-    norm: float = limit(1e-20, "norm", "a gradient below it is none", "surgical probes: d(output)/d(parameter) = 0.000 is a broken path; fp32 underflows at 1e-38")
+    norm: float = limit(
+        1e-20,
+        "norm",
+        "a gradient below it is none",
+        "surgical probes: d(output)/d(parameter) = 0.000 is a broken path; fp32 underflows at 1e-38",
+    )
+    silent: float = limit(
+        0.9,
+        "share of the units",
+        "so many dead units stop a gradient without any cut",
+        "one layer in ten with all its units dead is enough",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    if any(len(curve) and np.nanmedian(curve.values) >= limits.silent for curve in case.all("dead_neurons")):
+        return
     for curve in case.curves:
         if "grad_path" in curve.metric and len(curve) and (np.abs(curve.values) <= limits.norm).all():
-            yield Hit([point(curve, 0, f"{curve.raw_name}: the gradient is {curve.values[0]:g} at {curve.where(0)}", primary=True)], curve.when(0))
+            yield Hit(
+                [point(curve, 0, f"{curve.raw_name}: the gradient is {curve.values[0]:g} at {curve.where(0)}", primary=True)], curve.when(0)
+            )
 
 
 fires_on = [
+    log(
+        "[GRADPATH] step=0 d<out>/d(head.weight) = 0.000e+00\n"
+        + "".join(f"[DEAD] step={i} dead_neurons=0.3\nstep {i} loss 2.30{i % 3}\n" for i in range(20)),
+        note="some units are silent",
+    ),
     log("[GRADPATH] d<out>/d(head.weight) = 0.000e+00\nEpoch 001/010: train 0.500  val 0.600\nEpoch 002/010: train 0.500  val 0.600\n"),
     log("[GRADPATH] d<R_pred>/d(encoder.0) = 0.000e+00\n"),
 ]
 quiet_on = [
+    log(
+        "[GRADPATH] step=0 d<out>/d(head.weight) = 0.000e+00\n"
+        + "".join(f"[DEAD] step={i} dead_neurons=0.95\nstep {i} loss 2.30{i % 3}\n" for i in range(20)),
+        note="every unit is silent",
+    ),
     log("[GRADPATH] d<out>/d(head.weight) = 1.234e-02\nEpoch 001/010: train 0.500  val 0.600\nEpoch 002/010: train 0.400  val 0.500\n"),
     log("[GRADPATH] d<out>/d(head.weight) = 3.1e-07\nEpoch 001/010: train 0.500  val 0.600\n"),
 ]

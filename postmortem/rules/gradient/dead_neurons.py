@@ -18,7 +18,7 @@ from postmortem.rules.examples import drawn, fall, flat, line
 
 severity = "warning"
 needs = ("dead_neurons",)
-explains = ("flat-train-loss", "plateau", "zero-gradient", "vanishing-gradient")
+explains = ("flat-train-loss", "plateau", "zero-gradient", "vanishing-gradient", "constant-val-loss", "frozen-parameters", "dead-branch")
 fix = ("Lower the learning rate and re-initialise; use LeakyReLU or GELU; normalise the inputs.",)
 prevention = ("Log the share of units that are never active over a batch of a few hundred samples.",)
 
@@ -39,7 +39,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         if len(curve) >= limits.points and np.nanmedian(late) > limits.share:
             i = int(np.flatnonzero(curve.values > limits.share)[0])
             yield Hit(
-                [point(curve, i, f"{curve.raw_name} is {curve.values[i]:.2f} at {curve.where(i)} and {np.nanmedian(late):.2f} at the end", primary=True)],
+                [
+                    point(
+                        curve,
+                        i,
+                        f"{curve.raw_name} is {curve.values[i]:.2f} at {curve.where(i)} and {np.nanmedian(late):.2f} at the end",
+                        primary=True,
+                    )
+                ],
                 curve.when(i),
                 severity="note" if learns and np.nanmedian(late) <= limits.most else "warning",
             )

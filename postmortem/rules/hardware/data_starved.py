@@ -17,7 +17,7 @@ import numpy as np
 
 from postmortem.model import Curve
 from postmortem.rules.base import Case, Hit, limit, point
-from postmortem.rules.examples import drawn, flat, join, line, telemetry
+from postmortem.rules.examples import drawn, flat, join, line, log, telemetry
 
 severity = "warning"
 explains = ("throughput-drop", "still-improving", "time-limit", "interrupted")
@@ -54,6 +54,12 @@ class Thresholds:
         "memory in use that shows that a process holds the GPU (a bare context takes 300 to 500 MiB)",
         "nvidia-smi of an idle CUDA context",
     )
+    points: float = limit(
+        8,
+        "points",
+        "fewer lines are too few for a median, however many steps lie between them",
+        "the longest gap of a few may be the first epoch's start",
+    )
     samples: float = limit(20, "samples", "fewer telemetry samples or steps say nothing about a run", "100 s at the usual 5 s interval")
 
 
@@ -69,7 +75,7 @@ def _slow_loader(case: Case, limits: Thresholds) -> Iterator[Hit]:
     for data_name, step_name in (("data_time", "step_time"), ("data_time_ms", "step_time_ms")):
         for data in case.all(data_name):
             step = next((c for c in case.all(step_name) if c.file == data.file and len(c) == len(data)), None)
-            if step is None or len(data) < limits.samples:
+            if step is None or _covered(data, limits) < limits.samples:
                 continue
             share = float(np.nanmedian(data.values) / max(np.nanmedian(step.values), 1e-12))
             if limits.data_share <= share <= 1.0:  # above 1 the two are not what their names say
@@ -82,6 +88,13 @@ def _slow_loader(case: Case, limits: Thresholds) -> Iterator[Hit]:
                     data.when(0),
                     cause=f"Loading takes {100 * share:.0f} % of each step: the GPU waits for the next batch.",
                 )
+
+
+def _covered(curve: Curve, limits: Thresholds) -> int:
+    """How many steps a curve tells of: a log that is written every tenth step knows ten a line."""
+    first, last = curve.step(0), curve.step(-1)
+    known = len(curve) >= limits.points and first is not None and last is not None
+    return max(len(curve), last - first) if known else len(curve)  # type: ignore[operator]
 
 
 def _idle(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
@@ -114,7 +127,14 @@ def _idle(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     )
 
 
+def _every_tenth(lines: int, data: float) -> str:
+    return "".join(
+        f"[PERF] step={10 * i} data_time_ms={data} step_time_ms=60.5\nstep {10 * i} loss {2 - i / 40:.3f}\n" for i in range(lines)
+    )
+
+
 fires_on = [
+    log(_every_tenth(9, 51.5), note="nine lines about eighty steps"),
     telemetry("idle GPU that holds memory while a loss is logged", util=flat(2, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)),
     drawn("data time is four fifths of the step", loss=np.linspace(2, 1, 60), data_time=flat(0.4, 60), step_time=flat(0.5, 60)),
     telemetry(
@@ -127,6 +147,8 @@ fires_on = [
     drawn("idle, with the memory as a share", loss=line(2, 1, 40), gpu_0_utilization=flat(2, 40), gpu_mem_allocated_pct=flat(40, 40)),
 ]
 quiet_on = [
+    log(_every_tenth(7, 51.5), note="seven lines about sixty steps"),
+    log(_every_tenth(9, 4.5), note="nine lines of a fast loader"),
     telemetry("busy GPU", util=flat(93, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)),
     telemetry(
         "idle machine on which nothing was trained", training=False, util=flat(0, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)
