@@ -33,6 +33,9 @@ class Thresholds:
         "part of the step time that is neither data nor forward nor backward nor optimizer",
         "half of each step lost; the runbook's timing lines add up otherwise",
     )
+    slow: float = limit(
+        20.0, "ms", "median step time below which the rest is Python's own overhead", "a tiny model on a CPU takes a few ms a step"
+    )
     samples: float = limit(
         20,
         "steps",
@@ -49,7 +52,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     told = sum(float(np.nanmedian(c.values)) for c in parts if c is not None)
     whole = float(np.nanmedian(step.values))
     lost = 1 - told / whole if whole > 0 else 0.0
-    if lost >= limits.unexplained:
+    if lost >= limits.unexplained and whole >= limits.slow:
         yield Hit(
             [point(step, -1, f"median {step.raw_name} is {whole:.4g} ms, its timed parts add up to {told:.4g} ms", primary=True)],
             step.when(0),
@@ -64,6 +67,13 @@ fires_on = [
     drawn("the same with an optimizer time", step_time_ms=flat(300, 40), timing_optim_step_ms=flat(5, 40), **_parts),
 ]
 quiet_on = [
+    drawn(
+        "a tiny model: 5 ms steps",
+        step_time_ms=flat(5, 40),
+        data_time_ms=flat(0.2, 40),
+        timing_forward_ms=flat(0.7, 40),
+        timing_backward_ms=flat(0.9, 40),
+    ),
     drawn("the parts add up", step_time_ms=flat(70, 40), **_parts),
     drawn("a slow loader is another fault", step_time_ms=flat(265, 40), **(_parts | {"data_time_ms": flat(200, 40)})),
     drawn("a third is not timed", step_time_ms=flat(100, 40), **_parts),
