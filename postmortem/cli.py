@@ -147,7 +147,9 @@ def frame(run_dir: Path, output: Path) -> None:
 @command.command()
 @click.argument("good", type=click.Path(path_type=Path))
 @click.argument("bad", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print the comparison.")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print the comparison."
+)
 def compare(good: Path, bad: Path, form: str) -> int:
     """Compare two runs: first divergence, config differences, findings gone / new / still there. Exit 1 if BAD has a new error."""
     from postmortem import compare as comparing

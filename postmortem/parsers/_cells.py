@@ -285,8 +285,10 @@ def _labels(height: int, splits: list[str] | None, ranks: np.ndarray | None, key
 
 def _key(names: list[str]) -> str | None:
     """The column that names the metric of each row, in tables with one value a row ("tag", "step", "value")."""
+    if len(names) > 8:
+        return None
     by_plain = {plain(name): name for name in names}
-    if "value" not in by_plain or len(names) > 8:
+    if "value" not in by_plain:
         return None
     return next((by_plain[word] for word in KEY_NAMES if word in by_plain), None)
 

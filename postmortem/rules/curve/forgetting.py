@@ -70,7 +70,14 @@ def _hit(curve: Curve, fine: bool) -> Hit:
     ]
     if top != at:
         evidence.insert(1, point(curve, top, f"its best level was around {curve.where(top)}: {told(curve, top, number(curve, 'best'))}"))
-    return Hit(evidence, curve.when(at), "high" if finite(curve) >= 20 else "medium", "warning" if fine else None)
+    half = (curve.values[at] + number(curve, "end")) / 2  # the fault begins where it is half gone, not at its best point
+    gone = np.flatnonzero(curve.values[at:] <= half)
+    return Hit(
+        evidence,
+        curve.when(at + int(gone[0]) if len(gone) else at),
+        "high" if finite(curve) >= 20 else "medium",
+        "warning" if fine else None,
+    )
 
 
 fires_on = [

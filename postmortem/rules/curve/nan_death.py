@@ -109,18 +109,17 @@ def _death(case: Case, curve: Curve, beside: Sequence[Curve], limits: Thresholds
     at = curve.shape.onset or 0
     tail = len(curve) - at
     word = "NaN" if np.isnan(curve.values[at]) else "infinite"
-    evidence = [
-        point(curve, at, f"{curve.name} is {word} at {curve.where(at)} and stays so for the {tail} point(s) to the end", primary=True)
-    ]
+    rest = f"for the {tail} points to the end" if tail > 1 else "at its last point"
+    evidence = [point(curve, at, f"{curve.name} is {word} at {curve.where(at)} and stays so {rest}", primary=True)]
     survived = np.flatnonzero(~np.isfinite(curve.values[:at]))
     if len(survived):
         omen = int(survived[0])
-        evidence.append(point(curve, omen, f"it had been so before: {len(survived)} point(s) from {curve.where(omen)} on, and recovered"))
+        evidence.append(point(curve, omen, f"it was so before, first at {curve.where(omen)} ({len(survived)} in all), and recovered"))
     if at:
         evidence.append(point(curve, at - 1, f"last finite value: {curve.values[at - 1]:.4g} at {curve.where(at - 1)}"))
     other = matching(curve, [c for c in beside if c.shape.name == "nan-death"])
     if other is not None:
-        evidence.append(point(other, other.shape.onset or 0, f"{other.name} is so from {other.where(other.shape.onset or 0)} on"))
+        evidence.append(point(other, other.shape.onset or 0, f"{other.name} is {word} from {other.where(other.shape.onset or 0)} on"))
     moved, cause = _before(case, curve, at, limits)
     return Hit(evidence + moved, curve.when(at), confidence, cause=cause)  # type: ignore[arg-type]
 

@@ -19,7 +19,8 @@ from postmortem.rules.examples import log
 severity = "error"
 explains = ("flat-train-loss", "dead-branch", "plateau", "constant-val-loss", "zero-gradient", "frozen-parameters")
 fix = (
-    "Follow `output.grad_fn` back to the cut; replace `.detach()`/`.item()`/`torch.tensor(x)` by the tensor itself, argmax by softmax or a straight-through estimator.",
+    "Follow `output.grad_fn` back to the cut; replace `.detach()`/`.item()`/`torch.tensor(x)` by the tensor itself, argmax "
+    "by softmax or a straight-through estimator.",
 )
 prevention = ("Keep the gradient-path probe in the first batch of every run, as an assertion.",)
 

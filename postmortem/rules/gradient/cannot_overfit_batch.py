@@ -17,13 +17,18 @@ from postmortem.rules.examples import fall, flat, log
 severity = "error"
 needs = ("overfit_loss",)
 explains = ("flat-train-loss", "plateau", "slow-burn")
-fix = ("Stop training the full run: mend the single batch first. Check the gradient path, print inputs and labels of the batch, turn off dropout and augmentation.",)
+fix = (
+    "Stop training the full run: mend the single batch first. Check the gradient path, print inputs and labels of the batch, "
+    "turn off dropout and augmentation.",
+)
 prevention = ("Run the one-batch check before every long run; it takes a hundred steps.",)
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    loss: float = limit(0.1, "loss", "a sound model falls below it on one batch", "reality check: loss > 0.1 after 100 steps means that the model is broken")
+    loss: float = limit(
+        0.1, "loss", "a sound model falls below it on one batch", "reality check: loss > 0.1 after 100 steps means that the model is broken"
+    )
     steps: float = limit(100, "steps", "the check must have run so long", "reality check: 100 steps")
 
 
@@ -31,7 +36,9 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     for curve in case.all("overfit_loss"):
         steps = curve.step(-1) if curve.step(-1) is not None else len(curve)
         if steps is not None and steps >= limits.steps - 1 and not np.nanmin(curve.values[-max(1, len(curve) // 10) :]) <= limits.loss:
-            yield Hit([point(curve, -1, f"{curve.raw_name} is still {curve.values[-1]:.4g} at {curve.where(-1)}", primary=True)], curve.when(0))
+            yield Hit(
+                [point(curve, -1, f"{curve.raw_name} is still {curve.values[-1]:.4g} at {curve.where(-1)}", primary=True)], curve.when(0)
+            )
 
 
 def _check_log(values) -> str:

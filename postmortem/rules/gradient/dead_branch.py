@@ -35,7 +35,13 @@ class Thresholds:
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
-    parts = [c for c in case.curves if c.kind in ("norm", "probe") and c.metric not in ("grad_norm", "param_delta", "param_delta_max", "param_norm") and len(c) >= limits.points]
+    parts = [
+        c
+        for c in case.curves
+        if c.kind in ("norm", "probe")
+        and c.metric not in ("grad_norm", "param_delta", "param_delta_max", "param_norm")
+        and len(c) >= limits.points
+    ]
     for curve in parts:
         name = curve.metric.lower()
         if any(flag in name for flag in FLAGS):
@@ -44,7 +50,9 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         elif any(family in name for family in FAMILIES) and (np.abs(curve.values) <= limits.zero).all():
             alive = _sibling(curve, parts, limits)
             if alive is not None:
-                yield _hit(curve, f"{curve.raw_name} is 0 in all {len(curve)} points, while {alive.raw_name} is {np.median(alive.values):.3g}")
+                yield _hit(
+                    curve, f"{curve.raw_name} is 0 in all {len(curve)} points, while {alive.raw_name} is {np.median(alive.values):.3g}"
+                )
 
 
 def _sibling(curve: Curve, parts: list[Curve], limits: Thresholds) -> Curve | None:

@@ -17,7 +17,10 @@ from postmortem.rules.examples import drawn, fall, flat, line
 
 severity = "error"
 explains = ("constant-val-loss", "plateau", "overfitting")
-fix = ("Evaluate the model that is trained: pass the object itself, refresh the EMA or reload the latest checkpoint before each evaluation, drop cached predictions.",)
+fix = (
+    "Evaluate the model that is trained: pass the object itself, refresh the EMA or reload the latest checkpoint before each "
+    "evaluation, drop cached predictions.",
+)
 prevention = ("Log a checksum of the predictions on a fixed batch at each evaluation: it must change as long as the parameters do.",)
 
 

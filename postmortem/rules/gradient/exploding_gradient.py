@@ -33,7 +33,12 @@ prevention = ("Log the gradient norm before clipping, and stop the run when it i
 @dataclass(frozen=True)
 class Thresholds:
     norm: float = limit(10.0, "norm", "below this a norm is not called exploding", "debugging guide: > 10 exploding")
-    jump: float = limit(10.0, "ratio", "over the run's own median norm", "neuraldbg 1.3.2 and runwise 0.4.0: 10x; both conditions together fit logs that print sums")
+    jump: float = limit(
+        10.0,
+        "ratio",
+        "over the run's own median norm",
+        "neuraldbg 1.3.2 and runwise 0.4.0: 10x; both conditions together fit logs that print sums",
+    )
     points: float = limit(5, "points", "fewer have no median", "median of 5 outlives two outliers")
 
 
@@ -50,7 +55,12 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         felt = _felt(case, curve, i)
         top = int(np.nanargmax(np.where(np.isfinite(norms), norms, np.nan)))
         evidence = [
-            point(curve, i, f"{curve.raw_name} is {curve.values[i]:.4g} at {curve.where(i)}; the median of the run is {np.median(finite):.4g}", primary=True),
+            point(
+                curve,
+                i,
+                f"{curve.raw_name} is {curve.values[i]:.4g} at {curve.where(i)}; the median of the run is {np.median(finite):.4g}",
+                primary=True,
+            ),
             point(curve, top, f"it reaches {curve.values[top]:.4g} at {curve.where(top)}"),
         ]
         level: Severity = "warning" if felt else "note"

@@ -28,9 +28,18 @@ prevention = ("Assert in a smoke test that every trained parameter differs after
 
 @dataclass(frozen=True)
 class Thresholds:
-    delta: float = limit(1e-12, "L2 norm", "a parameter change below it is none", "surgical probes: median/max = 0 means no step was taken; 1e-12 is below fp32 resolution of any weight")
-    ratio: float = limit(1e-5, "update ratio", "lr * |gradient| / |weight| below which a model is frozen", "debugging guide: < 1e-5 frozen, target 1e-3")
-    points: float = limit(3, "points", "fewer may fall on skipped steps", "a scaler skips at most one or two steps in a row once it has settled")
+    delta: float = limit(
+        1e-12,
+        "L2 norm",
+        "a parameter change below it is none",
+        "surgical probes: median/max = 0 means no step was taken; 1e-12 is below fp32 resolution of any weight",
+    )
+    ratio: float = limit(
+        1e-5, "update ratio", "lr * |gradient| / |weight| below which a model is frozen", "debugging guide: < 1e-5 frozen, target 1e-3"
+    )
+    points: float = limit(
+        3, "points", "fewer may fall on skipped steps", "a scaler skips at most one or two steps in a row once it has settled"
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
@@ -41,7 +50,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         if not curves or any(_moves(curve, bound, exact) for curve in curves):
             continue  # one group that rests among others is no frozen model
         yield Hit(
-            [point(curves[0], 0, f"{curves[0].raw_name} is {np.nanmax(np.abs(curves[0].values)):.3g} at most over {len(curves[0])} points", primary=True)],
+            [
+                point(
+                    curves[0],
+                    0,
+                    f"{curves[0].raw_name} is {np.nanmax(np.abs(curves[0].values)):.3g} at most over {len(curves[0])} points",
+                    primary=True,
+                )
+            ],
             curves[0].when(0),
             confidence="high" if exact else "medium",
         )

@@ -24,7 +24,9 @@ CONSTANT = ("", "none", "null", "false", "constant", "const", "fixed", "no", "co
 
 @dataclass(frozen=True)
 class Thresholds:
-    points: float = limit(20, "points", "fewer may lie within one stage of the schedule", "a schedule that moves less often is a step decay with few steps")
+    points: float = limit(
+        20, "points", "fewer may lie within one stage of the schedule", "a schedule that moves less often is a step decay with few steps"
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
@@ -33,7 +35,13 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         return
     for curve in case.all("lr"):
         if len(curve) >= limits.points and np.ptp(curve.values) == 0 and curve.values[0] > 0:
-            yield Hit([point(curve, -1, f"{curve.raw_name} is {curve.values[0]:g} in all {len(curve)} points", primary=True), configured(setting)], curve.when(0))
+            yield Hit(
+                [
+                    point(curve, -1, f"{curve.raw_name} is {curve.values[0]:g} in all {len(curve)} points", primary=True),
+                    configured(setting),
+                ],
+                curve.when(0),
+            )
             return
 
 

@@ -20,7 +20,16 @@ from postmortem.rules.examples import drawn, fall, flat, join, line
 
 severity = "error"
 needs = ("lr",)
-explains = ("flat-train-loss", "constant-val-loss", "plateau", "slow-burn", "frozen-parameters", "hockey-stick", "oscillation", "interrupted")
+explains = (
+    "flat-train-loss",
+    "constant-val-loss",
+    "plateau",
+    "slow-burn",
+    "frozen-parameters",
+    "hockey-stick",
+    "oscillation",
+    "interrupted",
+)
 fix = (
     "Set the learning rate (1e-3 for Adam on small models, 1e-4 to 3e-4 for transformers) and print it after building optimizer and scheduler.",
     "Give the scheduler the right length: `total_steps = epochs * len(loader)` if it is stepped per batch.",
@@ -30,7 +39,12 @@ prevention = ("Log the learning rate of every group, and stop when all of them a
 
 @dataclass(frozen=True)
 class Thresholds:
-    share: float = limit(0.5, "share of the points", "zero in so many points, up to the end", "trainproof 0.22 fails at 99 % and warns at 10 %; half the run wasted is past any schedule's tail")
+    share: float = limit(
+        0.5,
+        "share of the points",
+        "zero in so many points, up to the end",
+        "trainproof 0.22 fails at 99 % and warns at 10 %; half the run wasted is past any schedule's tail",
+    )
     points: float = limit(5, "points", "fewer say nothing", "the first step of a warm-up and the last of a decay are 0")
 
 
@@ -40,7 +54,17 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         return  # another group learns
     for curve in curves:
         start = len(curve) - _zeros(curve)
-        yield Hit([point(curve, start, f"{curve.raw_name} is 0 from {curve.where(start)} to the end ({_zeros(curve)} of {len(curve)} points)", primary=True)], curve.when(start))
+        yield Hit(
+            [
+                point(
+                    curve,
+                    start,
+                    f"{curve.raw_name} is 0 from {curve.where(start)} to the end ({_zeros(curve)} of {len(curve)} points)",
+                    primary=True,
+                )
+            ],
+            curve.when(start),
+        )
 
 
 def _zeros(curve: Curve) -> int:

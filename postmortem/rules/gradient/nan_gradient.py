@@ -27,7 +27,12 @@ prevention = ("Skip the step and save the batch when the gradient norm is not fi
 
 @dataclass(frozen=True)
 class Thresholds:
-    tail: float = limit(3, "points", "so many non-finite norms up to the end: the run did not recover", "a scaler that recovers halves its scale once or twice in a row")
+    tail: float = limit(
+        3,
+        "points",
+        "so many non-finite norms up to the end: the run did not recover",
+        "a scaler that recovers halves its scale once or twice in a row",
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:

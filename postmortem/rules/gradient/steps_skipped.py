@@ -35,9 +35,18 @@ NUMBER = re.compile(_SCALE + r"(?P<scale>\d[\d.]*(?:e[+-]?\d+)?)")
 
 @dataclass(frozen=True)
 class Thresholds:
-    floor: float = limit(1.0, "loss scale", "a scale below it means that gradients overflow without any scaling", "a scale of 1 is no scaling at all; DeepSpeed's and Megatron's default minimum is 1")
-    share: float = limit(0.05, "share of the steps", "skipped steps after the warm-up", "survey of peer tools: more than 5 % after the first 200 steps")
-    warm_up: float = limit(200, "steps", "the scaler may look for its scale so long", "survey of peer tools: the first 200 steps are warm-up")
+    floor: float = limit(
+        1.0,
+        "loss scale",
+        "a scale below it means that gradients overflow without any scaling",
+        "a scale of 1 is no scaling at all; DeepSpeed's and Megatron's default minimum is 1",
+    )
+    share: float = limit(
+        0.05, "share of the steps", "skipped steps after the warm-up", "survey of peer tools: more than 5 % after the first 200 steps"
+    )
+    warm_up: float = limit(
+        200, "steps", "the scaler may look for its scale so long", "survey of peer tools: the first 200 steps are warm-up"
+    )
     points: float = limit(10, "points", "fewer say nothing", "ten logged steps")
 
 
@@ -48,11 +57,31 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         skipped = late[curve.values[late] == 0]
         if len(late) >= limits.points and len(skipped) > limits.share * len(late):
             i = int(skipped[0])
-            yield Hit([point(curve, i, f"{curve.raw_name} is false in {len(skipped)} of {len(late)} steps after the warm-up, first at {curve.where(i)}", primary=True)], curve.when(i))
+            yield Hit(
+                [
+                    point(
+                        curve,
+                        i,
+                        f"{curve.raw_name} is false in {len(skipped)} of {len(late)} steps after the warm-up, first at {curve.where(i)}",
+                        primary=True,
+                    )
+                ],
+                curve.when(i),
+            )
     for curve in case.all("loss_scale"):
         if len(curve) >= limits.points and curve.values[0] > limits.floor >= curve.values[-1] and np.isfinite(curve.values).all():
             i = int(np.flatnonzero(curve.values <= limits.floor)[0])
-            yield Hit([point(curve, i, f"{curve.raw_name} falls from {curve.values[0]:.4g} to {curve.values[i]:.4g} at {curve.where(i)} and stays at its floor", primary=True)], curve.when(i))
+            yield Hit(
+                [
+                    point(
+                        curve,
+                        i,
+                        f"{curve.raw_name} falls from {curve.values[0]:.4g} to {curve.values[i]:.4g} at {curve.where(i)} and stays at its floor",
+                        primary=True,
+                    )
+                ],
+                curve.when(i),
+            )
 
 
 def _said(case: Case, limits: Thresholds) -> Iterator[Hit]:

@@ -18,14 +18,20 @@ from postmortem.rules.examples import drawn, fall, flat, join
 severity = "warning"
 needs = ("update_ratio",)
 explains = ("divergence", "nan-death", "loss-spike", "oscillation", "parameter-explosion", "exploding-gradient", "dead-neurons")
-fix = ("Lower the learning rate by a factor of 10; clip gradients; warm up over the first few hundred steps. Aim at an update ratio of 1e-3.",)
+fix = (
+    "Lower the learning rate by a factor of 10; clip gradients; warm up over the first few hundred steps. Aim at an update ratio of 1e-3.",
+)
 prevention = ("Log the update ratio per group every fifty steps; alarm above 1e-1.",)
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    ratio: float = limit(0.1, "update ratio", "lr * |gradient| / |weight| above which training is unstable", "debugging guide: > 1e-1 unstable")
-    share: float = limit(0.2, "share of the points", "so many points are above it, after the first ones", "one point in five is no single bad batch")
+    ratio: float = limit(
+        0.1, "update ratio", "lr * |gradient| / |weight| above which training is unstable", "debugging guide: > 1e-1 unstable"
+    )
+    share: float = limit(
+        0.2, "share of the points", "so many points are above it, after the first ones", "one point in five is no single bad batch"
+    )
     points: float = limit(5, "points", "fewer say nothing", "the first steps from a small initialisation have large ratios")
 
 
@@ -35,7 +41,17 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         high = np.flatnonzero(curve.values[skip:] > limits.ratio) + skip
         if len(curve) - skip >= limits.points and len(high) >= limits.share * (len(curve) - skip):
             i = int(high[0])
-            yield Hit([point(curve, i, f"{curve.raw_name} is {curve.values[i]:.3g} at {curve.where(i)}, above {limits.ratio:g} in {len(high)} of {len(curve)} points", primary=True)], curve.when(i))
+            yield Hit(
+                [
+                    point(
+                        curve,
+                        i,
+                        f"{curve.raw_name} is {curve.values[i]:.3g} at {curve.where(i)}, above {limits.ratio:g} in {len(high)} of {len(curve)} points",
+                        primary=True,
+                    )
+                ],
+                curve.when(i),
+            )
 
 
 fires_on = [

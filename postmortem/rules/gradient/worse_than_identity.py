@@ -13,15 +13,26 @@ from postmortem.rules.examples import files
 
 severity = "warning"
 explains = ("still-improving",)
-fix = ("Check the scaling of output and target on one batch; let the model predict a residual: `y = x + f(x)` with the last layer initialised to zero.",)
+fix = (
+    "Check the scaling of output and target on one batch; let the model predict a residual: `y = x + f(x)` with the last layer initialised to zero.",
+)
 prevention = ("Report the identity baseline beside every validation score.",)
 
 
 def check(case: Case) -> Iterator[Hit]:
     for curve in case.curves:  # the summary as a JSON document of numbers
         if curve.raw_name.rsplit("/", 1)[-1] == "worse_than_identity" and len(curve) and curve.values[-1] == 1:
-            beside = [c for c in case.curves if c.file == curve.file and c.raw_name.endswith(("identity_mae", "model_mae", "identity_score", "model_score"))]
-            yield Hit([point(curve, -1, f"{curve.raw_name} is true", primary=True), *(point(c, -1, f"{c.raw_name} = {c.values[-1]:.4g}") for c in beside)])
+            beside = [
+                c
+                for c in case.curves
+                if c.file == curve.file and c.raw_name.endswith(("identity_mae", "model_mae", "identity_score", "model_score"))
+            ]
+            yield Hit(
+                [
+                    point(curve, -1, f"{curve.raw_name} is true", primary=True),
+                    *(point(c, -1, f"{c.raw_name} = {c.values[-1]:.4g}") for c in beside),
+                ]
+            )
     for setting in case.settings:
         if setting.key.rsplit(".", 1)[-1] == "worse_than_identity" and setting.value is True:
             told = [s for s in case.settings if s.origin.file == setting.origin.file and s.key.endswith(("identity_mae", "model_mae"))]

@@ -22,7 +22,8 @@ severity = "error"
 needs = ("grad_norm",)
 explains = ("flat-train-loss", "constant-val-loss", "plateau", "frozen-parameters", "zero-loss-component", "vanishing-gradient")
 fix = (
-    "Check the graph: `assert loss.requires_grad` before `loss.backward()`; look for `.detach()`, `.item()`, `.data`, index operations and `no_grad` in the forward pass.",
+    "Check the graph: `assert loss.requires_grad` before `loss.backward()`; look for `.detach()`, `.item()`, `.data`, index "
+    "operations and `no_grad` in the forward pass.",
     "Read gradient norms between `loss.backward()` and `optimizer.zero_grad()`.",
     "List what can learn: `[n for n, p in model.named_parameters() if p.requires_grad]`.",
 )
@@ -32,7 +33,12 @@ LEARNS = ("converging", "still-improving", "falling", "noisy-falling", "staircas
 
 @dataclass(frozen=True)
 class Thresholds:
-    share: float = limit(0.9, "share of the points", "so many gradients are exactly zero", "debugging guide: norm = 0.0 is a broken graph; a tenth is left for skipped or empty steps")
+    share: float = limit(
+        0.9,
+        "share of the points",
+        "so many gradients are exactly zero",
+        "debugging guide: norm = 0.0 is a broken graph; a tenth is left for skipped or empty steps",
+    )
     points: float = limit(5, "points", "fewer say nothing", "AMP skips up to a handful of first steps")
 
 
@@ -43,7 +49,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
             i = int(zero[0])
             learns = any(c.shape.name in LEARNS for c in case.all("loss"))
             yield Hit(
-                [point(curve, i, f"{curve.raw_name} is exactly 0 in {len(zero)} of {len(curve)} points, first at {curve.where(i)}", primary=True)],
+                [
+                    point(
+                        curve,
+                        i,
+                        f"{curve.raw_name} is exactly 0 in {len(zero)} of {len(curve)} points, first at {curve.where(i)}",
+                        primary=True,
+                    )
+                ],
                 curve.when(i),
                 severity="note" if learns else "error",
                 cause="The loss falls, so there are gradients: they are logged at the wrong place." if learns else "",

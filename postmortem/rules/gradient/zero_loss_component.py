@@ -30,7 +30,9 @@ prevention = ("Log raw and weighted parts of the loss, and assert in a smoke tes
 @dataclass(frozen=True)
 class Thresholds:
     points: float = limit(3, "points", "fewer may be a late start by schedule", "three probes in a row")
-    plain: float = limit(20, "points", "the same for ordinary logs, where no weight is known and it is only a note", "a whole epoch of usual logging")
+    plain: float = limit(
+        20, "points", "the same for ordinary logs, where no weight is known and it is only a note", "a whole epoch of usual logging"
+    )
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
