@@ -38,6 +38,8 @@ says = "|".join((
     r"tarfile\.ReadError: |_tarfile\.ReadError",
     r"DataLossError: .{0,120}(?:corrupted record|truncated record)",
     r"lmdb\.\w*(?:Corrupted|Invalid|PageNotFound)\w*Error",
+    r"Target -?\d+ is out of bounds",
+    r"could not convert string to float: '(?:#N/A|[Nn]/?[Aa]|null|None|-|)'",
     r"num_samples should be a positive integer value, but got num_samples=0",
     r"Found 0 (?:images|files|samples|videos)\b",
     r"(?:Found no valid file for the classes|Couldn't find any class folder)",

@@ -93,7 +93,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
         c for c in training if c.shape.name == "nan-death" and (finite(c) >= limits.points or (not finite(c) and len(c) > limits.points))
     ]
     if dead and not (rewarded(case) and all(not finite(c) for c in dead)):
-        yield _death(case, min(dead, key=lambda c: (-finite(c), (c.shape.onset or 0) / len(c))), validation, limits)
+        yield _death(case, min(dead, key=_first), validation, limits)
         return
     alive = bool(training)
     for curve in validation:
@@ -102,6 +102,13 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
             yield _death(case, curve, (), limits, confidence="medium" if alive else "high")
             return
     yield from _hidden(case, training, limits)
+
+
+def _first(curve: Curve) -> tuple[float, int, float]:
+    """Sorts dead losses: the earliest step first, the finest curve among those of one step; without steps the finest."""
+    onset = curve.shape.onset or 0
+    step = curve.step(onset)
+    return float("inf") if step is None else float(step), -finite(curve), onset / len(curve)
 
 
 def _death(case: Case, curve: Curve, beside: Sequence[Curve], limits: Thresholds, confidence: str = "high") -> Hit:
