@@ -18,6 +18,7 @@ import numpy as np
 from postmortem.model import Curve
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.examples import drawn, flat, join, line, log, telemetry
+from postmortem.rules.hardware._creeping import creeping
 
 severity = "warning"
 explains = ("throughput-drop", "still-improving", "time-limit", "interrupted")
@@ -75,7 +76,7 @@ def _slow_loader(case: Case, limits: Thresholds) -> Iterator[Hit]:
     for data_name, step_name in (("data_time", "step_time"), ("data_time_ms", "step_time_ms")):
         for data in case.all(data_name):
             step = next((c for c in case.all(step_name) if c.file == data.file and len(c) == len(data)), None)
-            if step is None or _covered(data, limits) < limits.samples:
+            if step is None or _covered(data, limits) < limits.samples or creeping(data):
                 continue
             share = float(np.nanmedian(data.values) / max(np.nanmedian(step.values), 1e-12))
             if limits.data_share <= share <= 1.0:  # above 1 the two are not what their names say
@@ -147,6 +148,12 @@ fires_on = [
     drawn("idle, with the memory as a share", loss=line(2, 1, 40), gpu_0_utilization=flat(2, 40), gpu_mem_allocated_pct=flat(40, 40)),
 ]
 quiet_on = [
+    drawn(
+        "a time that grows from step to step is no slow disk",
+        loss=np.linspace(2, 1, 60),
+        data_time=np.linspace(0.05, 0.9, 60),
+        step_time=np.linspace(0.1, 0.95, 60),
+    ),
     log(_every_tenth(7, 51.5), note="seven lines about sixty steps"),
     log(_every_tenth(9, 4.5), note="nine lines of a fast loader"),
     telemetry("busy GPU", util=flat(93, 60), mem_used=flat(9000, 60), mem_total=flat(16000, 60)),

@@ -16,6 +16,7 @@ import numpy as np
 from postmortem.model import Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.examples import drawn, flat, join, nan
+from postmortem.rules.hardware._creeping import creeping
 
 severity = "warning"
 SPEEDS = ("throughput",)
@@ -46,6 +47,7 @@ class Thresholds:
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
+    yield from _creeping(case, limits)
     curves = [c for metric in (*SPEEDS, *TIMES) for c in case.all(metric)]
     if not curves:
         yield Unchecked("throughput-drop", "the run holds no throughput and no step time")
@@ -73,12 +75,42 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
                 break
 
 
+def _creeping(case: Case, limits: Thresholds) -> Iterator[Hit]:
+    """What lies between two steps grows from step to step until it is half of the step: no loader does that."""
+    for outside, whole in (("data_time_ms", "step_time_ms"), ("data_time", "step_time")):
+        curve, step = case.one(outside), case.one(whole)
+        if curve is not None and step is not None and creeping(curve) and curve.values[-1] >= limits.drop * step.values[-1]:
+            last = len(curve) - 1
+            yield Hit(
+                [
+                    point(
+                        curve,
+                        last,
+                        f"{curve.raw_name} grows all the time, to {curve.values[last]:.4g} at {curve.where(last)}",
+                        primary=True,
+                    ),
+                    point(curve, 0, f"from {curve.values[0]:.4g} at {curve.where(0)}"),
+                ],
+                curve.when(0),
+                confidence="medium",
+                cause="Something outside the forward and backward pass takes longer from step to step: a list that is walked, a history that is kept.",
+                fix=("Profile what the loop does between two steps; keep sums and the last few values in place of whole histories.",),
+            )
+            return
+
+
 def _spread(values: np.ndarray) -> float:
     low, middle, high = np.percentile(values, [25, 50, 75])
     return float((high - low) / middle) if middle > 0 else float("inf")
 
 
 fires_on = [
+    drawn(
+        "what lies between two steps grows all the time",
+        loss=np.linspace(2, 1, 60),
+        data_time_ms=np.linspace(2, 80, 60),
+        step_time_ms=np.linspace(42, 120, 60),
+    ),
     drawn(
         "half as fast from the middle on",
         loss=np.linspace(2, 1, 100),
@@ -98,6 +130,18 @@ fires_on = [
     drawn("a short log", loss=np.linspace(2, 1, 50), samples_per_sec=join(flat(1000, 25, noise=20), flat(300, 25, noise=10))),
 ]
 quiet_on = [
+    drawn(
+        "a loader that is slow from the start",
+        loss=np.linspace(2, 1, 60),
+        data_time_ms=flat(80, 60, noise=2),
+        step_time_ms=flat(120, 60, noise=2),
+    ),
+    drawn(
+        "waiting grows, but it is a small part of the step",
+        loss=np.linspace(2, 1, 60),
+        data_time_ms=np.linspace(1, 8, 60),
+        step_time_ms=flat(120, 60, noise=1),
+    ),
     drawn("steady", loss=np.linspace(2, 1, 100), samples_per_sec=flat(1000, 100, noise=30)),
     drawn("slow first step", loss=np.linspace(2, 1, 100), samples_per_sec=join(flat(20, 1), flat(1000, 99, noise=30))),
     drawn("a slow first step, as time", loss=np.linspace(2, 1, 100), step_time_ms=join(flat(9000, 1), flat(100, 99, noise=3))),
