@@ -35,7 +35,7 @@ class Column:
     whole, part, power  whether it has digits before the dot, behind it, and an exponent
     runs     number of runs (comma and clock)
     suffix   the letter behind it that multiplies it, 0: none
-    value    of a constant (nan)
+    value    of a constant (nan, True, False)
     """
 
     kind: Kind
@@ -54,7 +54,7 @@ def column(text: str, num: Num, run: int) -> Column:
     spelled = text[num.start : num.end]
     if num.form == "word":
         said = numbers.word_value(spelled)
-        if said != said:
+        if not np.isinf(said):  # letters are part of a shape: all its lines say nan, or all say True
             return Column("constant", value=said)
         return Column("infinite", len(_INFINITY.findall(text[: num.start].lower().encode())))
     if num.form in ("comma", "clock"):

@@ -110,7 +110,7 @@ def _dialect(line: Opened) -> Said | None:
             if one.name == "split":
                 split = formats.split_of(text[one.start : one.end]) or split
     for one in fields:
-        if not one.role and (num := numbers.at(text, one.start, one.end)) is not None:
+        if not one.role and (num := numbers.at(text, one.start, one.end, flags=True)) is not None:
             found.metrics.append(Metric(one.name, num, None if pairs.says_split(one.name) else split))
     found.counts = found.step is not None
     found.family += "|s" if found.step is not None else "|"  # a line with a step and one without are an iteration and an average

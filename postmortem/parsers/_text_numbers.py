@@ -29,6 +29,7 @@ NUMBER = re.compile(
 )
 # The letter behind a number that multiplies it ("12.3M"); longer units ("MB", "ms") say what it is and stay out of it.
 _SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
+_FLAGS = {"true": 1.0, "false": 0.0}
 _WHOLE = re.compile(
     r"\s*(?:(?P<clock>\d+:\d\d:\d\d(?:\.\d+)?)|(?P<comma>[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?)"
     r"|(?P<plain>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)(?P<unit>[kmgtb])?|(?P<word>[-+]?(?:nan(?:\(ind\))?|inf(?:inity)?)))\s*%?\s*",
@@ -61,8 +62,10 @@ def _form(match: re.Match[str]) -> Form:
     return next(form for form in forms if match[form] is not None)
 
 
-def at(text: str, start: int, end: int) -> Num | None:
-    """The number that text[start:end] is as a whole, None where it is none."""
+def at(text: str, start: int, end: int, *, flags: bool = False) -> Num | None:
+    """The number that text[start:end] is as a whole, None where it is none. flags: True and False count as 1 and 0."""
+    if flags and text[start:end].lower() in _FLAGS:
+        return Num(start, end, "word")
     match = _WHOLE.fullmatch(text, start, end)
     if match is None:
         return None
@@ -84,8 +87,10 @@ def value(text: str, num: Num) -> float:
 
 
 def word_value(word: str) -> float:
-    """nan, inf or -inf in any of their spellings."""
+    """nan, inf or -inf in any of their spellings; 1 and 0 for True and False."""
     low = word.lower()
+    if low in _FLAGS:
+        return _FLAGS[low]
     if "nan" in low or "ind" in low:
         return math.nan
     return -math.inf if low.startswith("-") else math.inf

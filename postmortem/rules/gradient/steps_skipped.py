@@ -66,7 +66,7 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
                         primary=True,
                     )
                 ],
-                curve.when(i),
+                curve.when(int(np.flatnonzero(curve.values == 0)[0])),
             )
     for curve in case.all("loss_scale"):
         if len(curve) >= limits.points and curve.values[0] > limits.floor >= curve.values[-1] and np.isfinite(curve.values).all():
