@@ -67,7 +67,13 @@ def examine(
     run_dir = run_dir or newest_run(Path.cwd())
     settings = config.find(Path.cwd(), run_dir)
     threshold = _threshold(fail_on, settings)
-    diagnosis = examine_run(run_dir, settings)
+    try:
+        diagnosis = examine_run(run_dir, settings)
+    except NothingToAnalyse as why:  # programs still get their answer; a person reads the one line on stderr
+        from postmortem.examine import nothing
+
+        _write(nothing(run_dir, why), [target for target in wanted if target[0] != "text"], report, None, run_id)
+        raise
     _write(diagnosis, wanted, report, journal, run_id)
     return int(_fails(diagnosis, threshold))
 

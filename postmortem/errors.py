@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from postmortem.model import Reading
+
 
 class PostmortemError(Exception):
     """We failed: the message names the file and what to do. Exit code 3."""
@@ -16,9 +22,13 @@ class UsageError(PostmortemError):
 
 
 class NothingToAnalyse(PostmortemError):
-    """The directory holds nothing that any parser can read. Exit code 4."""
+    """The directory holds nothing that any parser can read. Exit code 4. `readings` say what was there and why it was not read."""
 
     exit_code = 4
+
+    def __init__(self, message: str, readings: Sequence[Reading] = ()) -> None:
+        super().__init__(message)
+        self.readings = readings
 
 
 class OutputError(PostmortemError):

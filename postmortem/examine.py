@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from postmortem import attempts, curves, diagnosis, frame, inventory, parsers
 from postmortem.config import Config
 from postmortem.errors import NothingToAnalyse
-from postmortem.model import Curve, Diagnosis, Finding, Reading, Run
+from postmortem.model import Curve, Diagnosis, Finding, Reading, Run, Unchecked
 from postmortem.parsers.base import Request
 from postmortem.rules import base as rules
 
@@ -64,6 +64,23 @@ def examine(run_dir: str | Path, config: Config | None = None) -> Diagnosis:
     )
 
 
+def nothing(run_dir: str | Path, why: NothingToAnalyse) -> Diagnosis:
+    """The answer for a directory without anything to analyse: no finding, no verdict, only what was there and why it was not read."""
+    tries = attempts.Attempts()
+    return Diagnosis(
+        run=_run(run_dir, why.readings, tries),
+        ending=tries.ending,
+        headline="Nothing to analyse: no file holds a metric or a log line that can be read",
+        readings=why.readings,
+        curves=(),
+        events=(),
+        settings=(),
+        findings=(),
+        causes=(),
+        unchecked=[Unchecked(rule, "nothing could be read") for rule in rules.catalogue()],
+    )
+
+
 def read(run_dir: str | Path) -> list[Reading]:
     """Every file of a run directory through its parser, in order of names; skipped files are readings too.
 
@@ -74,7 +91,8 @@ def read(run_dir: str | Path) -> list[Reading]:
     if not any(reading.rows or reading.events or reading.settings for reading in readings):
         files = len(found.sources) + len(found.skipped)
         what = f"holds {files} file(s), but none with a metric or a log line that can be read" if files else "is empty"
-        raise NothingToAnalyse(f"{run_dir} {what}; point postmortem at the directory with the run's logs")
+        message = f"{run_dir} {what}; point postmortem at the directory with the run's logs"
+        raise NothingToAnalyse(message, sorted([*readings, *found.skipped], key=lambda reading: reading.file))
     for source, reading in zip(found.sources, readings, strict=True):
         if inventory.grown(source):
             reading.notes.append(f"the file is still growing: only its first {source.size:,} bytes were read")

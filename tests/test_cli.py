@@ -289,3 +289,11 @@ def test_the_input_is_never_changed(tmp_path: Path, run_command) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*")}
     run_command("examine", tmp_path)
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*")} == before
+
+
+def test_nothing_to_analyse_still_answers_in_json(tmp_path: Path, run_command) -> None:
+    write(tmp_path, "blob.bin", os.urandom(2000))
+    code, answer, _ = examine(run_command, tmp_path)
+    assert code == 4
+    assert answer["root_causes"] == []
+    assert [(r["file"], bool(r["notes"])) for r in answer["readings"]] == [("blob.bin", True)]

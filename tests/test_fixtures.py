@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from postmortem._resources import resource
 from postmortem.examine import examine
 from postmortem.rules.base import catalogue
 
-FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+FIXTURES = resource("fixtures")
 FOLDERS = sorted(path.parent for path in FIXTURES.glob("*/expect.toml"))
 LARGEST = 70_000  # bytes of one kept run
 ALL = 1_200_000  # bytes of all of them

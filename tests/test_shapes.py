@@ -11,7 +11,6 @@ import pytest
 from postmortem.curves import describe, describe_all, families
 from postmortem.model import Curve
 
-DOC = Path(__file__).parent.parent / "docs" / "shapes.md"
 RIGHT, SICK = 0.95, 0.01
 
 
@@ -38,8 +37,8 @@ def test_healthy_curves_are_not_called_sick(confused):
     assert families.healthy_called_sick(confused) <= SICK
 
 
-def test_the_document_shows_every_family_and_keeps_the_promise():
-    text = DOC.read_text(encoding="utf-8")
+def test_the_document_shows_every_family_and_keeps_the_promise(root: Path):
+    text = (root / "docs" / "shapes.md").read_text(encoding="utf-8")
     for family in families.FAMILIES:
         row = re.search(rf"^\| {family.shape} \| {re.escape(family.about)} \| ([\d.]+) % \|", text, re.M)
         assert row, f"docs/shapes.md lacks {family.shape}: python -m postmortem.curves.families docs/shapes.md"
