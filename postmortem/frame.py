@@ -164,23 +164,29 @@ class _Rows:
         import polars as pl
 
         if all(getattr(block, name) is None for block in self.blocks):
-            return pl.repeat(0 if missing is None else None, int(self.sizes.sum()), dtype=dtype, eager=True)
+            return self._alike(0 if missing is None else None, dtype)
         column = self._joined(name, missing)
         column = column if self.order is None else column[self.order]
         gone = np.isnan(column) if missing != missing else column == missing
         if missing is None or not gone.any():
             return pl.Series(column).cast(dtype)
-        return pl.select(pl.when(pl.lit(pl.Series(~gone))).then(pl.lit(pl.Series(column)))).to_series().cast(dtype)
+        return pl.Series(column).set(pl.Series(gone), None).cast(dtype)
 
     def repeated(self, values: list, dtype: pl.DataType) -> pl.Series:
         """One value a block, repeated for each of its rows."""
         import polars as pl
 
         if all(value == values[0] for value in values):
-            return pl.repeat(values[0], int(self.sizes.sum()), dtype=dtype, eager=True)
+            return self._alike(values[0], dtype)
         # Polars is given the few different values and takes the rest by number.
         which = np.repeat(np.arange(len(values), dtype=np.uint32), self.sizes)
-        return pl.Series(values, dtype=dtype).gather(pl.Series(which if self.order is None else which[self.order]))
+        return pl.Series(values, dtype=dtype)[which if self.order is None else which[self.order]]
+
+    def _alike(self, value: object, dtype: pl.DataType) -> pl.Series:
+        """The same value in every row. (No Polars expression here or above: each costs a third of a millisecond, however few the rows.)"""
+        import polars as pl
+
+        return pl.Series([value], dtype=dtype).new_from_index(0, int(self.sizes.sum()))
 
 
 def events_frame(events: Sequence[Event]) -> pl.DataFrame:
@@ -225,21 +231,25 @@ def curves(frame: pl.DataFrame, last_attempt: dict[str, int]) -> list[Curve]:
 
     if not frame.height:
         return []
-    plain = frame.with_columns(pl.col("file", "raw_name", "metric", "split").cast(pl.String))
-    groups = plain.group_by(_IDENTITY, maintain_order=True).agg(
+    numbers = frame.select(
         pl.col("value"),
         pl.col("line").cast(pl.Int64).fill_null(0),
         pl.col("step").fill_null(NO_STEP),
         pl.col("epoch").fill_null(float("nan")),
         pl.col("time").dt.timestamp("us").fill_null(NO_TIME),
     )
+    columns = [numbers[name].to_numpy() for name in ("value", "line", "step", "epoch", "time")]
+    # Only the numbers of its rows are collected for each curve: that takes a fifth of the time of collecting its columns.
+    numbered = frame.lazy().select(*_IDENTITY, row=pl.int_range(pl.len()))
+    groups = numbered.group_by(_IDENTITY, maintain_order=True).agg("row").collect()
+    identities = zip(*(groups[name].to_list() for name in _IDENTITY), strict=True)
     found = []
-    for row in range(groups.height):
-        file, _, raw_name, metric, split, device, rank, segment = (groups[column][row] for column in _IDENTITY)
+    for row, (file, _, raw_name, metric, split, device, rank, segment) in enumerate(identities):
         word = vocabulary.lookup(raw_name, split, file)
         if word.kind == "setting":
             continue
-        values, lines, steps, epochs, times = (groups[name][row].to_numpy() for name in ("value", "line", "step", "epoch", "time"))
+        rows = groups["row"][row].to_numpy()
+        values, lines, steps, epochs, times = (column[rows] for column in columns)
         found.append(
             Curve(
                 metric=metric,

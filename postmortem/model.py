@@ -188,6 +188,12 @@ class Curve:
         time = int(self.times[index])
         return None if time == -(2**63) else time
 
+    def known_times(self) -> np.ndarray:
+        """The times that the log gave, (m <= n,) int64 microseconds since 1970 UTC, in order."""
+        known = self.lines[:0] if self.times is None else self.times[self.times != -(2**63)]
+        known.sort()
+        return known
+
     def when(self, index: int) -> Onset:
         """Point `index` as an onset."""
         return Onset(self.step(index), self.epoch(index), self.time(index))

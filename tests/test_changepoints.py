@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from postmortem.curves import changepoints
+from postmortem.curves import changepoints, order
 
 LENGTH = 400
 MARGIN = 8  # points by which a change may be found beside its place: 2 % of the curve
@@ -172,3 +172,22 @@ def test_ruptures_works_where_scipy_is_there_already():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------------- medians and quantiles
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 19, 20, 255, 256])
+def test_order_says_what_numpy_says(n: int) -> None:
+    dice = np.random.default_rng(n)
+    for scale in (1e-8, 1.0, 1e8):
+        values, windows = dice.normal(size=n) * scale, dice.normal(size=(20, n)) * scale
+        assert order.median(values) == np.median(values)
+        assert (order.medians(windows) == np.median(windows, axis=1)).all()
+        assert [order.quantile(values, share) for share in (0.05, 0.5, 0.95)] == np.quantile(values, (0.05, 0.5, 0.95)).tolist()
+        assert order.inner_range(values) == np.ptp(np.quantile(values, (0.05, 0.95)))
+
+
+def test_the_median_of_nothing_and_of_nan_is_nan() -> None:
+    assert np.isnan(order.median(np.array([])))
+    assert np.isnan(order.median(np.array([1.0, np.nan, 3.0])))

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from postmortem.curves.order import inner_range, median, medians
+
 MAX_BUCKETS = 256  # points a curve is reduced to; more cost time and find nothing more (200 drawn curves of 10,000 points)
 LEVEL_BUCKETS = 1024  # the same for `levels`, whose engine is compiled code
 MIN_SEGMENT = 4  # points of the shortest piece: a line through fewer says nothing
@@ -68,7 +70,7 @@ def buckets(values: np.ndarray, k: int = MAX_BUCKETS) -> Buckets:
         whole = n // width
         body = kept[: whole * width].reshape(whole, width)
         rest = [kept[whole * width :]] if whole < count else []
-        middle = np.concatenate([np.median(body, axis=1), *[[np.median(r)] for r in rest]])
+        middle = np.concatenate([medians(body), *[[median(r)] for r in rest]])
         low = np.concatenate([body.min(axis=1), *[[r.min()] for r in rest]])
         high = np.concatenate([body.max(axis=1), *[[r.max()] for r in rest]])
     return Buckets(middle, low, high, starts if where is None else where[starts], width)
@@ -79,7 +81,7 @@ def noise_of(values: np.ndarray) -> float:
     if len(values) < 3:
         return 0.0
     bends = np.abs(values[:-2] - 2 * values[1:-1] + values[2:])
-    return float(np.median(bends)) * MAD_TO_SIGMA / np.sqrt(6.0)  # three independent points: 1 + 4 + 1 variances
+    return median(bends) * MAD_TO_SIGMA / np.sqrt(6.0)  # three independent points: 1 + 4 + 1 variances
 
 
 # ---------------------------------------------------------------------- slopes
@@ -107,11 +109,11 @@ def _scaled(middle: np.ndarray) -> np.ndarray:
     """A reduced curve in units of its own noise, lone outliers drawn back to their neighbours."""
     if len(middle) < 2 * MIN_SEGMENT:
         return middle
-    spread = float(np.ptp(np.quantile(middle, (0.05, 0.95))))
+    spread = inner_range(middle)
     noise = max(noise_of(middle), NOISE_FLOOR * spread)
     if not noise > 0.0 or not np.isfinite(noise):
         return np.zeros_like(middle) if np.isfinite(noise) else middle * 0.0
-    centre = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(middle, 2, mode="reflect"), 5), axis=1)
+    centre = medians(np.lib.stride_tricks.sliding_window_view(np.pad(middle, 2, mode="reflect"), 5))
     calm = np.clip(middle, centre - CLAMP * noise, centre + CLAMP * noise)
     return (calm - calm.mean()) / noise
 
@@ -137,17 +139,18 @@ def _partition(curves: Sequence[np.ndarray]) -> list[list[int]]:
     ahead[:, 0] = -penalty
     previous = np.zeros((len(curves), longest + 1), np.int64)
     rows = np.arange(len(curves))
+    n = np.arange(longest, MIN_SEGMENT - 1, -1, dtype=np.float64)  # points of a piece, the longest first
+    per_point, per_slope = 1 / n, 12 / (n * (n * n - 1))
+    middles = np.arange(2 * longest) / 2
     for t in range(MIN_SEGMENT, longest + 1):
-        stop = t - MIN_SEGMENT + 1  # s runs over 0..stop-1
-        s = np.arange(stop)
-        n = (t - s).astype(np.float64)
+        stop = t - MIN_SEGMENT + 1  # s runs over 0..stop-1, the pieces over t..MIN_SEGMENT points
         total = sums[:, t : t + 1] - sums[:, :stop]
         slope = products[:, t : t + 1] - products[:, :stop]
-        slope -= (s + t - 1) / 2 * total
+        slope -= middles[t - 1 : t - 1 + stop] * total
         slope *= slope
-        slope *= 12 / (n * (n * n - 1))
+        slope *= per_slope[-stop:]
         total *= total
-        total *= 1 / n
+        total *= per_point[-stop:]
         total += slope
         tries = np.subtract(ahead[:, :stop], total, out=total)
         previous[:, t] = tries.argmin(axis=1)
@@ -239,8 +242,8 @@ def levels(values: np.ndarray) -> list[int]:
     if len(middle) < 2 * MIN_SEGMENT:
         return []
     steps = np.abs(np.diff(middle))
-    spread = float(np.ptp(np.quantile(middle, (0.05, 0.95)))) or float(np.ptp(middle))
-    noise = max(float(np.median(steps)) * MAD_TO_SIGMA / np.sqrt(2.0), NOISE_FLOOR * spread)
+    spread = inner_range(middle) or float(np.ptp(middle))
+    noise = max(median(steps) * MAD_TO_SIGMA / np.sqrt(2.0), NOISE_FLOOR * spread)
     if not noise > 0.0 or not np.isfinite(noise):
         return []
     engine = _ruptures().KernelCPD(kernel="linear", min_size=MIN_SEGMENT).fit((middle - middle.mean()) / noise)

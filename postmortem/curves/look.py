@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from postmortem.curves.changepoints import Buckets, buckets, noise_of
+from postmortem.curves.order import inner_range, median, medians, quantile
 
 TREND_SHARE = 16  # the trend is a running median over 1/16 of the curve: one twentieth of a run is the least that is a phase
 SWING_SHARE = 4  # swings are what is left over a running median of a quarter of the curve
@@ -120,12 +121,12 @@ def look(values: np.ndarray, direction: Literal["down", "up"] | None) -> Look | 
     trend = running_median(y, len(y) // TREND_SHARE) if len(y) >= FEW else y
     noise = noise_of(y)
     raw_noise = noise if reduced.width == 1 else _raw_noise(values)
-    start = float(np.median(firsts[np.isfinite(firsts)][:3])) if n >= FEW else float(y[0])
+    start = median(firsts[np.isfinite(firsts)][:3]) if n >= FEW else float(y[0])
     if abs(start - trend[0]) < 3 * raw_noise:
         start = float(trend[0])  # three points say no more than noise: the trend knows better
-    end = float(np.median(y[-max(3, len(y) // TAIL_SHARE) :])) if len(y) >= FEW else float(np.mean(y[-2:]))
+    end = median(y[-max(3, len(y) // TAIL_SHARE) :]) if len(y) >= FEW else float(np.mean(y[-2:]))
     side = max(2, len(y) // 4)
-    quarter = float(np.median(y[-side:]))
+    quarter = median(y[-side:])
     at_best, at_worst = int(np.argmin(trend)), int(np.argmax(trend))
     best = min(float(trend[at_best]), end)
     late, late_error = _late(y)
@@ -143,7 +144,7 @@ def look(values: np.ndarray, direction: Literal["down", "up"] | None) -> Look | 
         start=start,
         end=end,
         quarter=quarter,
-        lift=float(np.median(y[:side])) - quarter,
+        lift=median(y[:side]) - quarter,
         lift_error=1.25 * noise * np.sqrt(2 / side),
         best=best,
         at_best=at_best,
@@ -167,7 +168,7 @@ def look(values: np.ndarray, direction: Literal["down", "up"] | None) -> Look | 
 def running_median(y: np.ndarray, width: int) -> np.ndarray:
     """Median over an odd window of about `width` points (at least 3) around each point; the ends are repeated."""
     half = max(1, width // 2)
-    return np.median(np.lib.stride_tricks.sliding_window_view(np.pad(y, half, mode="edge"), 2 * half + 1), axis=1)
+    return medians(np.lib.stride_tricks.sliding_window_view(np.pad(y, half, mode="edge"), 2 * half + 1))
 
 
 def line(y: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
@@ -209,7 +210,7 @@ def _swings(y: np.ndarray) -> tuple[float, int]:
     if len(y) < FEW:
         return 0.0, 0
     left = (y - running_median(y, len(y) // SWING_SHARE))[len(y) // 2 :]
-    swing = float(np.ptp(np.quantile(left, (0.05, 0.95))))
+    swing = inner_range(left)
     clear = np.sign(left[np.abs(left) > swing / 8])
     return swing, int(np.count_nonzero(np.diff(clear)))
 
@@ -225,11 +226,11 @@ def _peak(y: np.ndarray, high: np.ndarray, trend: np.ndarray) -> tuple[float, in
     width = max(2, len(y) // SPIKE_SHARE)
     if len(y) < 2 * width + 1:
         return 0.0, 0, 0.0
-    medians = np.median(np.lib.stride_tricks.sliding_window_view(y, width), axis=1)  # medians[i] is over i..i+width-1
+    around = medians(np.lib.stride_tricks.sliding_window_view(y, width))  # around[i] is over i..i+width-1
     middle = np.arange(width, len(y) - width)
-    height = high[middle] - np.maximum(medians[middle - width], medians[middle + 1])
+    height = high[middle] - np.maximum(around[middle - width], around[middle + 1])
     at = int(np.argmax(height))
-    return float(height[at]), int(middle[at]), float(np.quantile(np.abs(high - trend), 0.95))
+    return float(height[at]), int(middle[at]), quantile(np.abs(high - trend), 0.95)
 
 
 def _settled(trend: np.ndarray, noise: float, start: float, best: float) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from postmortem.curves.look import FEW, TREND_SHARE, Look, look
+from postmortem.curves.order import inner_range, median, quantile
 from postmortem.model import Curve, Segment, Shape
 
 SHORT = 5  # fewer finite points have no shape
@@ -79,7 +80,7 @@ def blur(seen: Look) -> float:
 
 def _scale(seen: Look) -> float:
     """The level of the curve, for "a share of its level": the larger of where it began and where it was in the middle."""
-    return max(abs(seen.start), abs(float(np.median(seen.values))))
+    return max(abs(seen.start), abs(median(seen.values)))
 
 
 # ---------------------------------------------------------------------- one test a shape
@@ -112,8 +113,8 @@ def _divergence(seen: Look, _: Sequence[Segment]) -> int | None:
 def _stays_above(seen: Look, first: float) -> bool:
     """Whether the last third lies, whole, far above where the curve began: then noise is no objection."""
     last = seen.values[-max(3, seen.m // 3) :]
-    whole = float(np.quantile(last, 0.05)) > first + DIVERGED * abs(first)
-    return whole and float(np.median(last)) > first + FAR * abs(first)
+    whole = quantile(last, 0.05) > first + DIVERGED * abs(first)
+    return whole and median(last) > first + FAR * abs(first)
 
 
 def _leaves(seen: Look, first: float) -> int:
@@ -151,7 +152,7 @@ def _spike(seen: Look, _: Sequence[Segment]) -> int | None:
 
 def _turn(seen: Look, _: Sequence[Segment]) -> int | None:
     """A minimum, then a clear and lasting rise."""
-    late = float(np.median(seen.trend[-max(2, seen.m // 10) :]))
+    late = median(seen.trend[-max(2, seen.m // 10) :])
     rise = min(late - seen.best, seen.rise)
     spread = max(seen.worst - seen.best, seen.drop)
     if rise > max(SIGNIFICANT * blur(seen), TURNED * spread, FLAT / 2 * _scale(seen)) and seen.at_best < 0.85 * seen.m:
@@ -175,7 +176,7 @@ def _slow_burn(seen: Look, _: Sequence[Segment]) -> int | None:
 
 def _flat(seen: Look, _: Sequence[Segment]) -> int | None:
     """Never left its start: what moves is noise, or a sliver of its level."""
-    span = float(np.ptp(np.quantile(seen.trend, (0.05, 0.95)))) if seen.m >= FEW else float(np.ptp(seen.trend))
+    span = inner_range(seen.trend) if seen.m >= FEW else float(np.ptp(seen.trend))
     still = abs(seen.lift) < 4 * seen.lift_error and max(abs(seen.gain), span / 2) < SIGNIFICANT * blur(seen)
     noise_only = still and seen.drop < 2 * SIGNIFICANT * blur(seen) and seen.swing < 0.5 * _scale(seen)
     return 0 if noise_only or max(span, abs(seen.gain)) < FLAT * _scale(seen) else None
@@ -189,8 +190,8 @@ def _hockey_stick(seen: Look, _: Sequence[Segment]) -> int | None:
     drop = first - seen.best
     knee = max(2, math.ceil(INSTANT * seen.m))
     after = seen.trend[knee:]
-    left = float(np.median(after[: max(3, len(after) // 8)])) - float(np.median(after[-max(3, len(after) // 8) :]))
-    fell = first - float(np.median(after[: max(3, len(after) // 8)]))
+    left = median(after[: max(3, len(after) // 8)]) - median(after[-max(3, len(after) // 8) :])
+    fell = first - median(after[: max(3, len(after) // 8)])
     flat = left < max(LEFT * drop, SIGNIFICANT / 2 * blur(seen)) and fell > 2 * SIGNIFICANT * blur(seen)
     return knee if flat and fell > ALL_OF_IT * drop else None
 
@@ -219,9 +220,9 @@ def _staircase(seen: Look, segments: Sequence[Segment]) -> int | None:
         edge = slice(max(0, at - SIDE - 1), at - 1), slice(at + 1, at + 1 + SIDE)  # the change may stand a bucket beside the jump
         if at < 2 * SIDE + 1 or at + 2 * SIDE + 1 > seen.m:
             continue
-        before, after = (float(np.median(seen.values[side])) for side in edge)
+        before, after = (median(seen.values[side]) for side in edge)
         slopes = [seen.values[at - 2 * SIDE - 1 : at - 1], seen.values[at + 1 : at + 1 + 2 * SIDE]]
-        usual = max(abs(float(np.median(side[len(side) // 2 :])) - float(np.median(side[: len(side) // 2]))) for side in slopes)
+        usual = max(abs(median(side[len(side) // 2 :]) - median(side[: len(side) // 2])) for side in slopes)
         if before - after > max(STEP * seen.drop, 3 * seen.noise, JUMP * usual) and seen.end < before - STEP * seen.drop / 2:
             return at
     return None

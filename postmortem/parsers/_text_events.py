@@ -55,14 +55,20 @@ class Reasons(NamedTuple):
     endings: tuple[formats.Ending, ...]
 
 
+@functools.lru_cache(maxsize=8)
+def _asked(wanted: Wanted | re.Pattern[str] | None) -> tuple[tuple[Sought, ...], frozenset[str], bool]:
+    """What is wanted, in parts; the needles of it and of all endings; is there a part without needles? (The same for every file of a run.)"""
+    parts = branches(wanted) if wanted is not None else ()
+    every = [one.needles for one in (*parts, *(some for some, _ in _endings()))]
+    return parts, frozenset().union(*every), not all(every)
+
+
 class Watch:
     """Finds the lines of a file that are worth keeping."""
 
     def __init__(self, file: str, wanted: Wanted | re.Pattern[str] | None) -> None:
         self.file = file
-        self._wanted = branches(wanted) if wanted is not None else ()
-        self.needles = frozenset().union(*(one.needles for one in (*self._wanted, *(some for some, _ in _endings()))))
-        self.blind = not all(one.needles for one in (*self._wanted, *(some for some, _ in _endings())))
+        self._wanted, self.needles, self.blind = _asked(wanted)
         self.tallies: dict[tuple[object, EventKind], Tally] = {}
         self.folded: list[Event] = []
 

@@ -21,7 +21,7 @@ from postmortem.parsers._text_line import Columns, Said, said
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_pairs import says_split
 from postmortem.parsers._text_prefix import Opened, opened
-from postmortem.parsers._text_quick import Looks, Quick
+from postmortem.parsers._text_quick import Looks, quick
 from postmortem.parsers._text_shapes import LONG_KEY, Mined
 from postmortem.parsers._traceback import HINTS
 
@@ -74,7 +74,7 @@ class Plans:
         self.encoding = encoding
         self.labelled = labelled
         self.watch = watch
-        self.quick = Quick(watch.needles, watch.blind)
+        self.quick = quick(watch.needles, watch.blind)
         self.ids: dict[bytes, int] = {}
         self.plans: dict[int, Plan] = {}
         self.reasons: dict[int, Reasons] = {}

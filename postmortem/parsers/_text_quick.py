@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -102,6 +103,12 @@ class Quick:
             (plain.str.contains(_either(self._needles)) if self._needles else pl.lit(False)).alias("watch"),
         )
         return Looks(*(np.array(found[name].to_numpy()) for name in Looks._fields))
+
+
+@functools.lru_cache(maxsize=8)
+def quick(needles: frozenset[str], blind: bool) -> Quick:
+    """The same look for all files of a run."""
+    return Quick(needles, blind)
 
 
 def _either(words: Iterable[str]) -> str:

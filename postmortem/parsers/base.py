@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class SourceFile:
     @property
     def suffix(self) -> str:
         """The lower-case file name extension with its dot, "" where there is none."""
-        return Path(self.basename).suffix.lower()
+        return os.path.splitext(self.basename)[1].lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,29 +57,24 @@ class Thresholds:
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     if case.ending.status == "finished" or any(e.fate == "fatal" for e in case.kind("exception")):
         return
-    training = [c for c in case.curves if not c.metric.startswith("gpu_") and len(_known(c)) >= limits.rows]
+    training = [c for c in case.curves if not c.metric.startswith("gpu_") and len(c.known_times()) >= limits.rows]
     if not training:
         return
-    last = max(training, key=lambda c: int(_known(c)[-1]))
-    times = _known(last)
+    last = max(training, key=lambda c: int(c.known_times()[-1]))
+    times = last.known_times()
     needed = max(limits.silence * MINUTE, limits.rhythm * float(np.diff(times).max()))
     yield from _watched(case, last, int(times[0]), int(times[-1]), needed)
-
-
-def _known(curve: Curve) -> np.ndarray:
-    """The times of a curve that are told, in order."""
-    return np.sort(np.array([time for i in range(len(curve)) if (time := curve.time(i)) is not None], np.int64))
 
 
 def _watched(case: Case, last: Curve, begin: int, end: int, needed: float) -> Iterator[Hit]:
     """A witness that the job was still there long after the last row: telemetry beside it, or a later line of the same file."""
     said = point(last, -1, "the last row of training", primary=True)
     for curve in case.curves:
-        if curve.metric != "gpu_util" or not len(_known(curve)):
+        if curve.metric != "gpu_util" or not len(curve.known_times()):
             continue
-        silent = int(_known(curve)[-1]) - end
+        silent = int(curve.known_times()[-1]) - end
         # telemetry of the same stretch of time began with the training; a clock that is hours off did not
-        if silent >= needed and abs(int(_known(curve)[0]) - begin) < silent / 2:
+        if silent >= needed and abs(int(curve.known_times()[0]) - begin) < silent / 2:
             text = f"GPU telemetry goes on for {silent / MINUTE:.0f} minutes after it"
             yield Hit([said, point(curve, -1, text)], last.when(-1), "medium")
             return
