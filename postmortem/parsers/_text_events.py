@@ -55,12 +55,30 @@ class Reasons(NamedTuple):
     endings: tuple[formats.Ending, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """All that is looked for in a file, the same for every file of a run: the parts of what is wanted, then the endings, by number."""
+
+    parts: tuple[tuple[Sought, formats.Ending | None], ...]
+    by_needle: Mapping[str, tuple[int, ...]]
+    always: tuple[int, ...]  # parts without needles: every line has to be tried with them
+    needles: frozenset[str]
+
+    def likely(self, text: str) -> list[tuple[Sought, formats.Ending | None]]:
+        """The parts of which a needle stands in the text (lower case, without digits), in order."""
+        held = {number for needle, numbers in self.by_needle.items() if needle in text for number in numbers}
+        return [self.parts[number] for number in sorted(held.union(self.always))]
+
+
 @functools.lru_cache(maxsize=8)
-def _asked(wanted: Wanted | re.Pattern[str] | None) -> tuple[tuple[Sought, ...], frozenset[str], bool]:
-    """What is wanted, in parts; the needles of it and of all endings; is there a part without needles? (The same for every file of a run.)"""
-    parts = branches(wanted) if wanted is not None else ()
-    every = [one.needles for one in (*parts, *(some for some, _ in _endings()))]
-    return parts, frozenset().union(*every), not all(every)
+def _asked(wanted: Wanted | re.Pattern[str] | None) -> Asked:
+    parts = (*((one, None) for one in (branches(wanted) if wanted is not None else ())), *_endings())
+    by_needle: dict[str, list[int]] = {}
+    for number, (one, _) in enumerate(parts):
+        for needle in one.needles:
+            by_needle.setdefault(needle, []).append(number)
+    always = tuple(number for number, (one, _) in enumerate(parts) if not one.needles)
+    return Asked(parts, {needle: tuple(numbers) for needle, numbers in by_needle.items()}, always, frozenset(by_needle))
 
 
 class Watch:
@@ -68,17 +86,23 @@ class Watch:
 
     def __init__(self, file: str, wanted: Wanted | re.Pattern[str] | None) -> None:
         self.file = file
-        self._wanted, self.needles, self.blind = _asked(wanted)
+        self._asked = _asked(wanted)
+        self.needles = self._asked.needles
+        self.blind = bool(self._asked.always)
         self.tallies: dict[tuple[object, EventKind], Tally] = {}
         self.folded: list[Event] = []
 
     def reasons(self, text: str) -> Reasons | None:
         """Why this line is worth keeping, or another one may be that differs in its digits only."""
-        bare, letters = opened(text).bare, plain(text)
-        held = {needle for needle in self.needles if needle in letters}
-        wanted = tuple(one for one in self._wanted if _likely(one, held) and (not one.exact or one.regex.search(bare)))
-        endings = tuple(ending for one, ending in _endings() if _likely(one, held) and (not one.exact or ending.regex.search(bare)))
-        return Reasons(wanted, endings) if wanted or endings else None
+        bare = opened(text).bare
+        found = [
+            (one, ending)
+            for one, ending in self._asked.likely(plain(text))
+            if not one.exact or (one if ending is None else ending).regex.search(bare)
+        ]
+        wanted = tuple(one for one, ending in found if ending is None)
+        endings = tuple(ending for _, ending in found if ending is not None)
+        return Reasons(wanted, endings) if found else None
 
     def look(self, shape: object, why: Reasons, line: int, text: str, labelled: bool = False) -> None:
         """Keep the line, if there is a reason to; `shape` is shared by lines that differ in their numbers only."""
@@ -116,10 +140,6 @@ class Watch:
                 first = tally.first[0]
                 notes.append(f'{tally.seen:,} lines like line {first.line} ("{first.text[:60]}"): the first and last {KEPT} are kept')
         return notes[:20]
-
-
-def _likely(one: Sought, held: set[str]) -> bool:
-    return not one.needles or not held.isdisjoint(one.needles)
 
 
 def quoted(bare: str, at: int) -> str:
