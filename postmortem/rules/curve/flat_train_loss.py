@@ -21,7 +21,8 @@ import numpy as np
 from postmortem.model import Curve, Evidence, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import FALLING, finite, first, index, last, number, scores, told, too_short, train_losses, val_losses
-from postmortem.rules.examples import drawn, fall, files, flat, join, line
+from postmortem.rules.curve._stuck import apart, beside, reached, repeated, share
+from postmortem.rules.examples import Example, drawn, fall, files, flat, join, line
 
 severity = "error"
 explains = (
@@ -50,7 +51,6 @@ BY_HEART = (
     "on the wrong key; then inputs that are constant or not normalised."
 )
 CLASSES = ("num_classes", "n_classes", "num_labels", "nb_classes", "nclass", "nclasses", "n_class", "num_class", "classes")
-AT_LEVEL = 0.01  # a loss within this share of its end stands at its level
 STAYS = (
     "flat",
     "hockey-stick",
@@ -106,11 +106,22 @@ class Thresholds:
         "of its first level that is left of the gradient norm in the end",
         "a loss that falls takes its gradient down tenfold at most",
     )
+    alike: float = limit(
+        3, "epochs", "fewest last epochs with the very same loss", "averages over batches agree in four digits by chance once in 10,000"
+    )
+    few: float = limit(5, "epochs", "fewest epochs right at ln(classes)", "their losses are averages: a slow start moves within five")
+    right_at: float = limit(
+        0.003, "share", "of ln(classes) that the losses of so few epochs may be away from it", "four runs at chance: 0.1 to 0.7 % of noise"
+    )
     least: float = limit(0.05, "loss", "a constant below it may be rounding", "0.0000 is printed by healthy runs")
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
     training = train_losses(case)
+    for curve in training:
+        if finite(curve) < limits.points and apart(curve) and (hit := _short(case, curve, limits)) is not None:
+            yield hit
+            return
     yield from too_short("flat-train-loss", training, limits.points, "training loss")
     for curve in training:
         if finite(curve) < limits.points or (curve.step(first(curve)) or 0) > 0.2 * (curve.step(last(curve)) or 1):
@@ -120,6 +131,14 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
             yield hit
             return
     yield from _by_heart(case, training, limits)
+
+
+def _short(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
+    """A run of a few epochs tells it only by a loss that repeats itself, or that is right at ln(k)."""
+    level = math.log(max(1.0, number(curve, "chance")))
+    right_at = finite(curve) >= limits.few and bool((np.abs(curve.values - level) <= limits.right_at * level).all())
+    hit = repeated(case, curve, limits.alike, limits.calm, limits.least)
+    return _at_chance(case, curve, limits) if hit is None and right_at else hit
 
 
 def _by_heart(case: Case, training: list[Curve], limits: Thresholds) -> Iterator[Hit]:
@@ -132,14 +151,14 @@ def _by_heart(case: Case, training: list[Curve], limits: Thresholds) -> Iterator
         near = [c for c in training if finite(c) >= limits.points and abs(number(c, "end") / level - 1) < limits.little]
         rates = [c for c in scores(case) if c.metric == "accuracy" and finite(c) >= 3]
         told_so = bool(rates) or case.number(*CLASSES) == classes
-        if not told_so or len(near) < len(training) or not near or any(_share(c) > limits.known / classes for c in rates):
+        if not told_so or len(near) < len(training) or not near or any(share(c) > limits.known / classes for c in rates):
             continue
         text = f"{curve.name} is {curve.values[first(curve)]:.4g} at {curve.where(first(curve))} and {curve.values[last(curve)]:.4g} at the end"
         small = f"{near[0].name} got no further than {told(near[0], last(near[0]), number(near[0], 'end'))}"
         evidence = [
             point(curve, first(curve), f"{text}: ln({classes:g}) = {level:.4g}, the loss of guessing", primary=True),
             point(near[0], last(near[0]), small),
-            *_beside(case, rates),
+            *beside(case, rates),
         ]
         title = f"Nothing was learned that holds for validation: its loss stays at chance level, ln({classes:g})"
         yield Hit(evidence, curve.when(first(curve)), "medium", "warning", title=title, cause=BY_HEART, fix=(*fix[3:], *fix[:3]))
@@ -156,7 +175,7 @@ def _at_chance(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     if begin > limits.start * chance or number(curve, "raw_noise") > limits.calm * chance:
         return None
     rates = [c for c in scores(case) if c.metric == "accuracy" and finite(c) >= 3]
-    guesses = [c for c in rates if _share(c) <= limits.known / classes]
+    guesses = [c for c in rates if share(c) <= limits.known / classes]
     if rates and not guesses:
         return None
     at = first(curve) if curve.shape.name != "hockey-stick" else (curve.shape.onset or 0)
@@ -168,9 +187,9 @@ def _at_chance(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
             f"among {classes:g} classes",
             primary=True,
         ),
-        *_reached(curve, at),
+        *reached(curve, at),
         point(curve, last(curve), f"it is still {told(curve, last(curve), end)} after {finite(curve)} points"),
-        *_beside(case, guesses),
+        *beside(case, guesses),
     ]
     return Hit(evidence, curve.when(at), "high", title=f"The training loss stays at chance level, ln({classes:g})")
 
@@ -197,14 +216,14 @@ def _flat(case: Case, curve: Curve, limits: Thresholds) -> Hit | None:
     proven = (calm and bool(still) and len(still) == len(others)) or (bool(faded) and len(still) == len(others))
     evidence = [
         point(curve, first(curve), f"{curve.name} begins at {told(curve, first(curve), number(curve, 'start'))}", primary=True),
-        *_reached(curve, first(curve)),
+        *reached(curve, first(curve)),
         point(
             curve,
             last(curve),
             f"and ends at {told(curve, last(curve), number(curve, 'end'))} after {finite(curve)} points, at best {number(curve, 'best'):.4g} at "
             f"{curve.where(index(curve, 'at_best'))}",
         ),
-        *_beside(case, still),
+        *beside(case, still),
         *faded,
     ]
     return Hit(evidence, curve.when(first(curve)), "medium" if proven else "low", "warning" if proven else "note")
@@ -229,22 +248,12 @@ def _faded(case: Case, limits: Thresholds) -> list[Evidence]:
     return [point(norm, last(norm), text)]
 
 
-def _reached(curve: Curve, shown: int) -> list[Evidence]:
-    """The first point at which the loss stands at the level it keeps, where that is not the point already shown."""
-    end = number(curve, "end")
-    at = int(np.argmax(np.abs(curve.values - end) <= max(AT_LEVEL * abs(end), 2 * number(curve, "raw_noise"))))
-    told = f"it first stands at the level it keeps at {curve.where(at)}: {curve.values[at]:.4g}"
-    return [point(curve, at, told)] if at != shown else []
-
-
-def _share(curve: Curve) -> float:
-    """The best value of an accuracy's trend, as a share of 1."""
-    best = number(curve, "best")
-    return best / 100 if np.nanmax(curve.values) > 1 else best
-
-
-def _beside(case: Case, curves: list[Curve]) -> list[Evidence]:
-    return [point(c, last(c), f"{c.name} does not move either: {number(c, 'start'):.4g} to {number(c, 'end'):.4g}") for c in curves[:1]]
+def epochs(note: str, losses: list[float], rates: list[float] | None = None, head: str = "epoch") -> Example:
+    """A short run: its loss, and perhaps its accuracy, once an epoch."""
+    rows = zip(losses, rates or losses, strict=True)
+    names = f"{head},train_loss" + (",train_accuracy" if rates else "")
+    lines = "".join(f"{i},{a}" + (f",{b}\n" if rates else "\n") for i, (a, b) in enumerate(rows, 1))
+    return files(note, metrics__csv=f"{names}\n{lines}")
 
 
 fires_on = [
@@ -262,8 +271,21 @@ fires_on = [
     drawn("a ranking no better than a coin", train__loss=flat(math.log(10), 60, noise=0.004), val__auc=flat(0.5, 60, noise=0.003)),
     drawn("two evaluations say little", train__loss=flat(math.log(10), 60, noise=0.004), val__accuracy=flat(0.3, 2)),
     drawn("an accuracy in percent", train__loss=flat(math.log(10), 60, noise=0.004), val__accuracy=flat(12, 60, noise=0.3)),
+    epochs("four epochs", [4.6172, 4.6231, 4.6231, 4.6231], [0.3412, 0.3415, 0.3415, 0.3415]),
+    epochs("nine epochs", [0.6931] * 9),
+    epochs("five epochs right at ln 1000", [6.9084, 6.9078, 6.9079, 6.9077, 6.9078], [0.0011, 0.0009, 0.0010, 0.0012, 0.0010]),
 ]
 quiet_on = [
+    epochs("four epochs right at ln 1000", [6.9084, 6.9078, 6.9079, 6.9077]),
+    epochs("five epochs, slow from ln 1000", [6.9084, 6.9011, 6.8902, 6.8760, 6.8541]),
+    epochs("five epochs about ln 1000", [6.9391, 6.9078, 6.9179, 6.8877, 6.9078]),
+    epochs("three epochs", [4.6231, 4.6231, 4.6231]),
+    epochs("the last two", [4.6172, 4.6191, 4.6231, 4.6231]),
+    epochs("learned first", [4.9172, 4.6231, 4.6231, 4.6231]),
+    epochs("two digits", [0.69, 0.69, 0.69, 0.69]),
+    epochs("nearly nothing", [0.03127, 0.03127, 0.03127, 0.03127]),
+    epochs("the score goes on", [4.6172, 4.6231, 4.6231, 4.6231], [0.31, 0.36, 0.38, 0.40]),
+    epochs("once an epoch is not said", [4.6172, 4.6231, 4.6231, 4.6231], head="step"),
     drawn(
         "a dozen epochs, all right from the first",
         train__loss=flat(0.0731, 12, noise=0.0002),
