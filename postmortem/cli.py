@@ -56,16 +56,31 @@ def command() -> None:
 )
 @click.option("--fail-on", help="Exit with 1 when a finding is at or above: error (default), warning, note, never.")
 @click.option("--run-id", default="", help="Name of the run in the journal, when the directory name is not enough.")
+@click.option(
+    "--sample-above",
+    metavar="SIZE",
+    help="Read only about SIZE (20GB) of each log that is larger: its beginning, its end, and places between. Default: read all.",
+)
 def examine(
-    run_dir: Path | None, formats: Sequence[str], report: Path | None, journal: Path | None, fail_on: str | None, run_id: str
+    run_dir: Path | None,
+    formats: Sequence[str],
+    report: Path | None,
+    journal: Path | None,
+    fail_on: str | None,
+    run_id: str,
+    sample_above: str | None,
 ) -> int:
     """Say why a run ended as it did. RUN_DIR defaults to the newest run directory at or below the current one."""
+    import dataclasses
+
     from postmortem import config
     from postmortem.examine import examine as examine_run
 
     wanted = [_target(target) for target in formats or ("text",)]
     run_dir = run_dir or newest_run(Path.cwd())
     settings = config.find(Path.cwd(), run_dir)
+    if sample_above is not None:
+        settings = dataclasses.replace(settings, sample_above=config.size(sample_above))
     threshold = _threshold(fail_on, settings)
     try:
         diagnosis = examine_run(run_dir, settings)

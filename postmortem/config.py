@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,27 @@ from postmortem.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """fail_on: severities that make the command exit with 1. limits: {rule: {threshold: value}}. ignore: {rule: reason}."""
+    """fail_on: severities that make the command exit with 1. limits: {rule: {threshold: value}}. ignore: {rule: reason}.
+
+    sample_above: bytes of a log of which more than so many are only sampled; None: all of every log is read.
+    """
 
     fail_on: tuple[str, ...] = ("error",)
+    sample_above: int | None = None
     limits: dict[str, dict[str, float]] = field(default_factory=dict)
     ignore: dict[str, str] = field(default_factory=dict)
+
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)B?", re.IGNORECASE)
+
+
+def size(text: str) -> int:
+    """A number of bytes as people write it: "20GB", "500 MB". UsageError for anything else."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is no size; write it like 20GB or 500MB")
+    return int(float(found["number"]) * UNITS[found["unit"].upper()])
 
 
 def find(start: Path, run_dir: Path) -> Config:
@@ -63,6 +80,7 @@ def _checked(table: Any, path: Path) -> Config:
         fail_on: list[Literal["error", "warning", "note", "never"]] = ["error"]
         ignore: list[Ignored] = []
         limits: dict[str, dict[str, float]] = {}
+        sample_above: str | None = None
 
     try:
         checked = Table.model_validate({key.replace("-", "_"): value for key, value in table.items()})
@@ -73,6 +91,7 @@ def _checked(table: Any, path: Path) -> Config:
     today = datetime.date.today()
     return Config(
         fail_on=tuple(checked.fail_on),
+        sample_above=None if checked.sample_above is None else size(checked.sample_above),
         limits=checked.limits,
         ignore={i.rule: i.reason for i in checked.ignore if i.until is None or i.until >= today},
     )

@@ -26,7 +26,7 @@ def examine(run_dir: str | Path, config: Config | None = None) -> Diagnosis:
     """
     config = config or Config()
     # 1. Read: every file is claimed by the parser that is surest of it; what nobody can read is told.
-    readings = read(run_dir)
+    readings = read(run_dir, config)
     # 2. Attempts: which lines belong to which start of the run, what it outlived, how it ended.
     tries = attempts.split(readings)
     # 3. One frame, and the curves in it with their change points and shapes.
@@ -81,13 +81,14 @@ def nothing(run_dir: str | Path, why: NothingToAnalyse) -> Diagnosis:
     )
 
 
-def read(run_dir: str | Path) -> list[Reading]:
+def read(run_dir: str | Path, config: Config | None = None) -> list[Reading]:
     """Every file of a run directory through its parser, in order of names; skipped files are readings too.
 
     Raises UsageError if there is no such directory, NothingToAnalyse if nothing in it could be read.
     """
     found = inventory.take(Path(run_dir))
-    readings = parsers.read(found.sources, Request(rules.wanted()))
+    most = None if config is None else config.sample_above
+    readings = parsers.read(found.sources, Request(rules.wanted(), most))
     if not any(reading.rows or reading.events or reading.settings for reading in readings):
         files = len(found.sources) + len(found.skipped)
         what = f"holds {files} file(s), but none with a metric or a log line that can be read" if files else "is empty"

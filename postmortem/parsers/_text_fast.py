@@ -71,6 +71,12 @@ class Fast:
         self.line = taken_apart.next_line if chunk.endswith((b"\n", b"\r")) else int(taken_apart.lines[-1])
         self.segments += len(ids)
 
+    def skip(self, lines: int) -> None:
+        """So many lines are not looked at: a heading or an open traceback above them holds no more below, the head of a table does."""
+        self.folder.cut()
+        self.state = State(table=self.state.table, plain=self.state.plain)
+        self.line += lines
+
     def close(self) -> None:
         """The log is at its end."""
         self.watch.folded = self.folder.close()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import pairwise
 from typing import BinaryIO
 
+from postmortem.parsers._text_spans import BETWEEN, pass_over, spans
 from postmortem.parsers.base import SourceFile
 
 _CONTROL = bytes(b for b in range(32) if b not in b"\t\n\r\x1b\x08\x0c\x07")
@@ -52,32 +53,53 @@ def encoding_of(head: bytes) -> str:
 class Bytes:
     """The bytes of one log in chunks of whole lines, in an encoding where a digit is a byte; what was odd is in `notes`."""
 
-    def __init__(self, source: SourceFile) -> None:
+    def __init__(self, source: SourceFile, most: int | None = None) -> None:
+        """Of a log with more than `most` bytes only a sample is read (`_text_spans`); None: all of any log."""
         self.source = source
         told = encoding_of(source.head)
         self._wide = told if told.startswith("utf-16") else ""
         self.encoding = "utf-8" if self._wide else told
         self.notes: list[str] = []
+        self._spans = spans(source.size, None if self._wide else most)
+        if len(self._spans) > 1:
+            read = sum(end - start for start, end in self._spans)
+            self.notes.append(
+                f"a sample was read, as asked: {read:,} of {source.size:,} bytes, from the beginning, the end and {BETWEEN} places between; "
+                "every line was counted"
+            )
 
-    def chunks(self) -> Iterator[bytes]:
-        r"""Chunks that end behind a line end; the last one, or a line that never ends, may do without. `\r\n` is `\n`."""
-        rest = b""
+    def chunks(self) -> Iterator[bytes | int]:
+        r"""Chunks that end behind a line end; the last one, or a line that never ends, may do without. `\r\n` is `\n`.
+
+        A number stands for so many lines that are passed over.
+        """
         with open(self.source.path, "rb", buffering=0) as file:
-            for data in self._pieces(file):
-                block = rest + data
-                cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
-                if cut == 0:
-                    rest = block
-                    if len(block) > LONGEST_LINE:
-                        self._note(f"a line of more than {LONGEST_LINE >> 20} MiB is read in pieces")
-                        yield _plain(block)
-                        rest = b""
-                    continue
-                cut = _before_box(block, cut)
-                yield _plain(block[:cut])
-                rest = block[cut:]
-        if rest:
-            yield _plain(rest)
+            for start, end in self._spans:
+                if start:
+                    yield pass_over(file, start)
+                rest = yield from self._whole_lines(file, end)
+                if rest and end < self.source.size:
+                    file.seek(-len(rest), os.SEEK_CUR)  # half a line is no line: it is passed over
+                elif rest:
+                    yield _plain(rest)
+
+    def _whole_lines(self, file: BinaryIO, end: int) -> Generator[bytes, None, bytes]:
+        """Chunks of whole lines up to the byte `end`; returns what is left of the last line."""
+        rest = b""
+        for data in self._pieces(file, end):
+            block = rest + data
+            cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
+            if cut == 0:
+                rest = block
+                if len(block) > LONGEST_LINE:
+                    self._note(f"a line of more than {LONGEST_LINE >> 20} MiB is read in pieces")
+                    yield _plain(block)
+                    rest = b""
+                continue
+            cut = _before_box(block, cut)
+            yield _plain(block[:cut])
+            rest = block[cut:]
+        return rest
 
     def head(self, size: int) -> bytes:
         """The first bytes of the file, as they stand there."""
@@ -88,9 +110,9 @@ class Bytes:
         """Bytes of the file as text."""
         return data.decode(self._wide or self.encoding, "replace").replace("\0", "").removeprefix("\ufeff").replace("\r\n", "\n")
 
-    def _pieces(self, file: BinaryIO) -> Iterator[bytes]:
-        """What the file holds, no more than when it was found; decoded from UTF-16, without NULs and holes."""
-        left, zeros, first = self.source.size, 0, True
+    def _pieces(self, file: BinaryIO, end: int) -> Iterator[bytes]:
+        """What the file holds from here to the byte `end`; decoded from UTF-16, without NULs and holes."""
+        left, zeros, first = end - file.tell(), 0, file.tell() == 0
         decoder = codecs.getincrementaldecoder(self._wide)("replace") if self._wide else None
         while left > 0:
             data = file.read(min(CHUNK, left))

@@ -116,10 +116,14 @@ class Folder:
         ready, self._ready = self._ready, []
         return ready
 
-    def close(self) -> list[Event]:
-        """The file is at its end: what is still open is finished; the events not yet handed out, in order of lines."""
+    def cut(self) -> None:
+        """The next line does not follow on the last one: what is open is finished."""
         for tag in list(self._open):
             self._finish(tag)
+
+    def close(self) -> list[Event]:
+        """The file is at its end: what is still open is finished; the events not yet handed out, in order of lines."""
+        self.cut()
         late, again = list(self._late), list(self._again.values())
         self._late.clear()
         self._again.clear()

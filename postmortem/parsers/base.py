@@ -43,9 +43,14 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the rules ask of the parsers: `wanted` finds lines worth keeping as events (None: none are)."""
+    """What is asked of the parsers.
+
+    wanted  finds lines worth keeping as events (None: none are)
+    most    bytes of a log above which a sample of it is enough (None: all of every log is read)
+    """
 
     wanted: Wanted | re.Pattern[str] | None = None
+    most: int | None = None
 
 
 class Parser(Protocol):

@@ -77,10 +77,13 @@ def read(source: SourceFile, request: Request) -> Reading:
     if source.size > _LARGE:
         np.empty(_BLOCK, np.uint8)  # never touched: see _BLOCK
     watch = Watch(source.name, request.wanted)
-    bytes_of = origin.Bytes(source)
+    bytes_of = origin.Bytes(source, request.most)
     fast = Fast(source.name, watch, bytes_of.encoding, origin.labelled(bytes_of.text(source.head)))
     tail = b""
     for chunk in bytes_of.chunks():
+        if isinstance(chunk, int):
+            fast.skip(chunk)
+            continue
         fast.feed(chunk)
         tail = (tail + chunk[-TAIL:])[-TAIL:]
     fast.close()
