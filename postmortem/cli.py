@@ -59,7 +59,7 @@ def command() -> None:
 @click.option(
     "--sample-above",
     metavar="SIZE",
-    help="Read only about SIZE (20GB) of each log that is larger: its beginning, its end, and places between. Default: read all.",
+    help="Read only about SIZE (20GB) of each log that is larger, in stretches from its beginning to its end. Default: read all.",
 )
 def examine(
     run_dir: Path | None,

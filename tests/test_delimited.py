@@ -11,7 +11,7 @@ import pytest
 
 from postmortem.frame import NO_STEP, Block
 from postmortem.model import Reading
-from postmortem.parsers import _columns, _table, delimited
+from postmortem.parsers import _columns, _table, _thinning, delimited
 from postmortem.parsers.base import HEAD_BYTES, LIKELY, NO, Request, SourceFile
 
 
@@ -264,7 +264,7 @@ def test_thinning_keeps_what_matters():
     values = rng.normal(size=100_000)
     values[[12_345, 77_777]] = 50.0, -60.0
     values[50_000:50_040] = np.nan
-    keep = _table.thin(values, np.arange(len(values)) // 8)
+    keep = _thinning.thin(values, np.arange(len(values)) // 8)
     kept = values[keep]
     assert len(keep) < 30_000 and keep[0] == 0 and keep[-1] == len(values) - 1
     assert np.nanmax(kept) == 50.0 and np.nanmin(kept) == -60.0 and {12_345, 77_777, 50_000, 50_039} <= set(keep.tolist())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Reading, Split
 from postmortem.parsers._columns import clean, is_inner_counter
+from postmortem.parsers._thinning import BUCKET, KEPT, thin
 
 POINTS_A_SERIES = 1_000_000  # above this a series is thinned
 POINTS_IN_ALL = 2_000_000  # above this all series of a file are thinned further: a point costs about 200 bytes before all is told
-BUCKET = 8  # neighbouring points of which a series that has become too long keeps the lowest and the highest; then 16, 32, ...
 
 
 @dataclass(slots=True)
@@ -110,10 +110,7 @@ class Table:
         if not thinned:
             return []
         kept, total = sum(c.points for c in thinned), sum(c.seen for c in thinned)
-        return [
-            f"{len(thinned)} long series thinned evenly from {total:,} to {kept:,} points; "
-            "first, last, lowest, highest and non-finite values and jumps are kept"
-        ]
+        return [f"{len(thinned)} long series thinned evenly from {total:,} to {kept:,} points; {KEPT}"]
 
 
 def _shrink(column: Column, first: int) -> None:
@@ -127,40 +124,6 @@ def _shrink(column: Column, first: int) -> None:
     column.pieces[first:] = [(kept, None, values[keep])]
     column.places[first:] = [places[keep]]
     column.points -= len(values) - len(keep)
-
-
-def thin(values: np.ndarray, bucket: np.ndarray) -> np.ndarray:
-    """Indices of the points to keep, ascending: first, last, extremes of every bucket, both sides of NaN stretches, the largest jumps.
-
-    values (n,) and the number of the bucket that each of them lies in (n,), ascending.
-    """
-    finite = np.isfinite(values)
-    odd, turns = np.flatnonzero(~finite), np.flatnonzero(finite[1:] != finite[:-1])
-    begins, ends = _firsts(turns, bucket), _firsts(turns[::-1], bucket)
-    with np.errstate(invalid="ignore"):
-        leaps = np.abs(np.diff(values))
-    leaps[~np.isfinite(leaps)] = 0.0
-    count = max(1, len(values) // 1000)
-    largest = np.argpartition(leaps, -count)[-count:] if len(leaps) > count else np.arange(len(leaps))
-    keep = np.zeros(len(values), bool)
-    keep[[0, -1]] = True
-    low, high = _extremes(np.where(finite, values, np.nan), bucket)
-    for chosen in (low, high, _firsts(odd, bucket), begins, begins + 1, ends, ends + 1, largest, largest + 1):
-        keep[chosen] = True
-    return np.flatnonzero(keep)
-
-
-def _extremes(values: np.ndarray, bucket: np.ndarray) -> Iterator[np.ndarray]:
-    """Index of the first lowest and of the first highest point of every bucket; NaN is neither."""
-    starts = _firsts(np.arange(len(values)), bucket)
-    sizes = np.diff(starts, append=len(values))
-    for reach in (np.fmin, np.fmax):
-        yield _firsts(np.flatnonzero(values == np.repeat(reach.reduceat(values, starts), sizes)), bucket)
-
-
-def _firsts(places: np.ndarray, bucket: np.ndarray) -> np.ndarray:
-    """Of some places, in order, the first in each bucket."""
-    return places[np.diff(bucket[places], prepend=-1) != 0]
 
 
 def _materialise(pieces: list[tuple[Rows, np.ndarray | None, np.ndarray]], cache: dict[tuple, Rows]) -> Rows:

@@ -16,6 +16,7 @@ from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Split
 from postmortem.parsers._literals import shortened
 from postmortem.parsers._text_words import DOUBTFUL
+from postmortem.parsers._thinning import BUCKET, KEPT, thin
 
 MOST_SERIES = 2_000  # series of one file; what comes later is counted, not kept
 MOST_POINTS = 200_000  # points of one series; a longer one is thinned out
@@ -52,9 +53,13 @@ class Points(NamedTuple):
 
 @dataclass(slots=True)
 class _Series:
+    """One series as it grows; `places` tells of each kept point which one of the series it was, from the first thinning on."""
+
     parts: list[Points] = field(default_factory=list)
+    places: list[np.ndarray] = field(default_factory=list)
     count: int = 0  # points seen
     kept: int = 0
+    bucket: int = 1
     own: bool = False  # some line had a step or an epoch of its own
 
 
@@ -65,7 +70,6 @@ class Collector:
         self._all: dict[Key, _Series] = {}
         self._kept = 0
         self.refused = 0  # points of series beyond MOST_SERIES
-        self.thinned = False
 
     def add(self, key: Key, points: Points, own: bool = False) -> None:
         """Append points to a series, in the order of the file. `own`: their lines say a step or an epoch themselves."""
@@ -80,18 +84,28 @@ class Collector:
         series.kept += len(points.values)
         series.own = series.own or (own and not key.family.endswith(DOUBTFUL))
         self._kept += len(points.values)
+        if series.bucket > 1:
+            series.places.append(np.arange(series.count - len(points.values), series.count))
+            self._shrink(series, len(series.parts) - 1)
         if series.kept > 2 * MOST_POINTS:
             self._thin(series)
         while self._kept > 2 * MOST_IN_ALL:
             self._thin(max(self._all.values(), key=lambda one: one.kept))
 
     def _thin(self, series: _Series) -> None:
-        merged = _merged(series.parts)
-        kept = thinned(merged.values, series.kept // 4)
-        series.parts = [Points(*(column[kept] for column in merged))]
-        self._kept -= series.kept - len(kept)
-        series.kept = len(kept)
-        self.thinned = True
+        """Make the buckets of a series twice as wide."""
+        series.places = series.places or [np.arange(series.count)]
+        series.bucket = max(BUCKET, 2 * series.bucket)
+        self._shrink(series, 0)
+
+    def _shrink(self, series: _Series, first: int) -> None:
+        """Thin the parts of a series from the first one given on."""
+        parts, places = _merged(series.parts[first:]), np.concatenate(series.places[first:])
+        kept = thin(parts.values, places // series.bucket)
+        series.parts[first:] = [Points(*(column[kept] for column in parts))]
+        series.places[first:] = [places[kept]]
+        series.kept -= len(places) - len(kept)
+        self._kept -= len(places) - len(kept)
 
     def points(self) -> dict[Key, Points]:
         """Everything that was collected."""
@@ -146,8 +160,10 @@ class Collector:
     def notes(self) -> list[str]:
         """What was left out, in sentences."""
         notes = []
-        if self.thinned:
-            notes.append(f"long series are thinned out to about {MOST_POINTS:,} points; first, last, smallest, largest and NaN values stay")
+        thinned = [series for series in self._all.values() if series.bucket > 1]
+        if thinned:
+            total, kept = sum(series.count for series in thinned), sum(series.kept for series in thinned)
+            notes.append(f"{len(thinned)} long series thinned evenly from {total:,} to {kept:,} points; {KEPT}")
         if self.refused:
             notes.append(f"more than {MOST_SERIES:,} different series: {self.refused:,} values of the later ones were left out")
         return notes
@@ -219,30 +235,3 @@ def _worth(key: Key, points: Points, own: bool, begins: int) -> bool:
         numbered = whole and same and count >= FEWEST_UNKNOWN and points.values[0] != 0
         return count > 1 and not numbered  # "Year 2015" tells nothing, a loss of 0 does
     return count >= FEWEST_UNKNOWN and not whole and not same
-
-
-def thinned(values: np.ndarray, most: int) -> np.ndarray:
-    """Indices of about `most` points that keep the curve's first, last, extremes of every stretch, and what is not finite.
-
-    Of every stretch of equal length the first, the smallest and the largest value stay: a jump is the edge between two of them.
-    """
-    count = len(values)
-    if count <= most:
-        return np.arange(count)
-    width = max(2, -(-count * 3 // most))
-    starts = np.arange(0, count, width)
-    padded = np.full(len(starts) * width, np.nan)
-    padded[:count] = values
-    finite = np.isfinite(padded).reshape(len(starts), width)
-    table = padded.reshape(len(starts), width)
-    low = np.where(finite, table, np.inf).argmin(axis=1) + starts
-    high = np.where(finite, table, -np.inf).argmax(axis=1) + starts
-    odd = np.flatnonzero(~np.isfinite(values))
-    if len(odd) > most // 4:  # a run of NaN is told by its ends and every so many of them
-        edges = np.flatnonzero((np.diff(odd, prepend=-2) > 1) | (np.diff(odd, append=count + 2) > 1))
-        odd = np.concatenate((odd[edges][: most // 8], odd[:: -(-len(odd) * 8 // most)]))
-    kept = np.zeros(len(padded), bool)
-    for some in (starts, low, high, odd):
-        kept[some] = True
-    kept[count - 1] = True
-    return np.flatnonzero(kept[:count])

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 from itertools import pairwise
 from typing import BinaryIO
 
-from postmortem.parsers._text_spans import BETWEEN, pass_over, spans
+from postmortem.parsers._text_spans import pass_over, spans
 from postmortem.parsers.base import SourceFile
 
 _CONTROL = bytes(b for b in range(32) if b not in b"\t\n\r\x1b\x08\x0c\x07")
@@ -64,7 +64,7 @@ class Bytes:
         if len(self._spans) > 1:
             read = sum(end - start for start, end in self._spans)
             self.notes.append(
-                f"a sample was read, as asked: {read:,} of {source.size:,} bytes, from the beginning, the end and {BETWEEN} places between; "
+                f"a sample was read, as asked: {read:,} of {source.size:,} bytes, in {len(self._spans)} stretches from beginning to end; "
                 "every line was counted"
             )
 

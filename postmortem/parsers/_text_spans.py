@@ -1,12 +1,11 @@
-"""Which stretches of a log are read, where somebody asked that of a huge one not all is: its beginning, its end, and some between."""
+"""Which stretches of a log are read, where somebody asked that of a huge one not all is: some hundred, evenly spread."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-BETWEEN = 64  # stretches between the beginning and the end, evenly spread: a curve of at least so many points is left
-END_SHARE = 0.5  # of what is read lies at the end, where a run dies
-BEGIN_SHARE = 0.25  # at the beginning, where its settings and its first losses stand
+STRETCHES = 256  # evenly spread over the log and of one size, so that a curve keeps its shape: no part of it has more points than another
+END = 1 << 20  # bytes at the end that are read at least (a quarter of the sample at most): there a run dies
 PIECE = 1 << 20  # bytes that are looked through at a time for line ends
 NOWHERE = 8 << 20  # bytes without a line end after which a stretch begins in the middle of a line
 
@@ -15,11 +14,9 @@ def spans(size: int, most: int | None) -> list[tuple[int, int]]:
     """(start, end) of the bytes to read, of `most` in all; the whole file of `size` bytes where it is no larger, or nobody asked."""
     if most is None or size <= most:
         return [(0, size)]
-    begin, end = int(most * BEGIN_SHARE), size - int(most * END_SHARE)
-    each = max(1, int(most * (1 - BEGIN_SHARE - END_SHARE)) // BETWEEN)
-    gap = (end - begin - BETWEEN * each) / (BETWEEN + 1)
-    starts = (begin + int(gap + i * (gap + each)) for i in range(BETWEEN))
-    return [(0, begin), *((start, start + each) for start in starts), (end, size)]
+    end = size - max(most // STRETCHES, min(END, most // 4))
+    each = (most - (size - end)) // (STRETCHES - 1)
+    return [*((int(i * end / (STRETCHES - 1)), int(i * end / (STRETCHES - 1)) + each) for i in range(STRETCHES - 1)), (end, size)]
 
 
 def pass_over(file: BinaryIO, until: int) -> int:
