@@ -57,6 +57,12 @@ class Thresholds:
     settled: float = limit(
         0.6, "share", "a loss that finds nothing better after this share of the run has stopped", "40 % of the run bought nothing"
     )
+    gain: float = limit(
+        0.1,
+        "share",
+        "of a loss that the rest of the run may take off it",
+        "3 % of the whole drop may be half of a loss that is nearly zero",
+    )
     poor: float = limit(0.1, "share", "a bounded score whose trend never exceeds it got nowhere", "a tenth of what is possible")
 
 
@@ -101,6 +107,9 @@ def _stopped(curve: Curve, limits: Thresholds) -> int | None:
         return curve.shape.onset
     settled = index(curve, "settled")
     long_ago = share_at(curve, settled) < limits.settled and finite(curve) >= limits.evaluations
+    level = float(curve.values[settled])
+    if curve.kind == "loss" and number(curve, "best") < (1 - limits.gain) * level - 2 * number(curve, "raw_noise"):
+        return None
     return settled if long_ago and curve.shape.name in ("converging", "noisy-falling", "staircase", "hockey-stick") else None
 
 
@@ -141,6 +150,7 @@ notes_on = [
     drawn("a break in sixteen points", train__loss=join(line(2.3, 1.2, 8, noise=0.005), flat(1.2, 10, noise=0.005))),
 ]
 silent_on = [
+    drawn("one over the step: little of the drop, most of what is left", train__loss=2 / (1 + np.arange(400) / 2)),
     drawn("something better to the end", train__loss=fall(2.3, 1.2, 200)),
     drawn("the score goes on rising", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01)), val__accuracy=line(0.1, 0.9, 200)),
     drawn("sixteen points", train__loss=join(fall(2.3, 1.2, 6), flat(1.2, 10, noise=0.005))),
