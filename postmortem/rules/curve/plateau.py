@@ -147,9 +147,11 @@ quiet_on = [
 unchecked_on = [drawn("six points", train__loss=join(line(2.3, 1.2, 3), flat(1.2, 3)))]
 notes_on = [
     drawn("nothing better after two fifths", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01))),
+    drawn("a twentieth of what is left", train__loss=join(fall(10, 0.5, 60), line(0.5, 0.476, 140))),
     drawn("a break in sixteen points", train__loss=join(line(2.3, 1.2, 8, noise=0.005), flat(1.2, 10, noise=0.005))),
 ]
 silent_on = [
+    drawn("a fifth of what is left", train__loss=join(fall(10, 0.5, 60), line(0.5, 0.4, 140))),
     drawn("one over the step: little of the drop, most of what is left", train__loss=2 / (1 + np.arange(400) / 2)),
     drawn("something better to the end", train__loss=fall(2.3, 1.2, 200)),
     drawn("the score goes on rising", train__loss=join(fall(2.3, 1.2, 60), flat(1.2, 140, noise=0.01)), val__accuracy=line(0.1, 0.9, 200)),
