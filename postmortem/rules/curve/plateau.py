@@ -107,7 +107,7 @@ def _stopped(curve: Curve, limits: Thresholds) -> int | None:
         return curve.shape.onset
     settled = index(curve, "settled")
     long_ago = share_at(curve, settled) < limits.settled and finite(curve) >= limits.evaluations
-    level = float(curve.values[settled])
+    level = float(curve.values[int(limits.settled * (len(curve) - 1))])
     if curve.kind == "loss" and number(curve, "best") < (1 - limits.gain) * level - 2 * number(curve, "raw_noise"):
         return None
     return settled if long_ago and curve.shape.name in ("converging", "noisy-falling", "staircase", "hockey-stick") else None
