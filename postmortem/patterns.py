@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 SHORTEST = 4  # letters of a needle that we found in an expression
@@ -68,9 +68,36 @@ class Wanted:
 
     parts: tuple[Sought, ...]
 
+    @functools.cached_property
+    def index(self) -> Index:
+        return Index(self.parts)
+
     def search(self, text: str) -> re.Match[str] | None:
         """The match of the first expression that has one."""
-        return next((match for one in self.parts if (match := one.search(text)) is not None), None)
+        return next((match for n in self.index.likely(text) if (match := self.parts[n].regex.search(text)) is not None), None)
+
+
+class Index:
+    """Which of many expressions may match a text: their needles are looked for once each, however many expressions share them.
+
+    needles  all of them
+    blind    some expression has no needles: every text may match it
+    """
+
+    def __init__(self, parts: Sequence[Sought]) -> None:
+        found: dict[str, list[int]] = {}
+        for number, one in enumerate(parts):
+            for needle in one.needles:
+                found.setdefault(needle, []).append(number)
+        self.needles = frozenset(found)
+        self._numbers = tuple(found.items())
+        self._always = frozenset(number for number, one in enumerate(parts) if not one.needles)
+        self.blind = bool(self._always)
+
+    def likely(self, text: str) -> list[int]:
+        """The numbers of the expressions that may match the text, in order."""
+        bare = plain(text)
+        return sorted(self._always.union(number for needle, numbers in self._numbers if needle in bare for number in numbers))
 
 
 # ---------------------------------------------------------------------- needles

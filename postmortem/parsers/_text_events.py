@@ -13,7 +13,7 @@ from postmortem import formats
 from postmortem.model import Event, EventKind
 from postmortem.parsers._text_needles import branches
 from postmortem.parsers._text_prefix import micros, opened
-from postmortem.patterns import Sought, Wanted, plain
+from postmortem.patterns import Index, Sought, Wanted
 
 KEPT = 20  # lines of one kind that are kept from the beginning, and as many from the end
 TEXT = 500  # characters of a line that an event holds
@@ -41,9 +41,10 @@ def _endings() -> tuple[tuple[Sought, formats.Ending], ...]:
 @functools.lru_cache(maxsize=4_096)
 def ending_in(text: str) -> tuple[EventKind, Mapping[str, object]] | None:
     """The kind and the facts of a line about the job's beginning or end; None where it is no such line."""
-    bare = plain(text)
-    for one, ending in _endings():
-        if (not one.needles or any(needle in bare for needle in one.needles)) and (facts := ending.read(text)) is not None:
+    parts, index = _asked(None)
+    for number in index.likely(text):
+        ending = parts[number][1]
+        if ending is not None and (facts := ending.read(text)) is not None:
             return ending.kind, {"what": ending.what, **facts}
     return None
 
@@ -55,30 +56,11 @@ class Reasons(NamedTuple):
     endings: tuple[formats.Ending, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """All that is looked for in a file, the same for every file of a run: the parts of what is wanted, then the endings, by number."""
-
-    parts: tuple[tuple[Sought, formats.Ending | None], ...]
-    by_needle: Mapping[str, tuple[int, ...]]
-    always: tuple[int, ...]  # parts without needles: every line has to be tried with them
-    needles: frozenset[str]
-
-    def likely(self, text: str) -> list[tuple[Sought, formats.Ending | None]]:
-        """The parts of which a needle stands in the text (lower case, without digits), in order."""
-        held = {number for needle, numbers in self.by_needle.items() if needle in text for number in numbers}
-        return [self.parts[number] for number in sorted(held.union(self.always))]
-
-
 @functools.lru_cache(maxsize=8)
-def _asked(wanted: Wanted | re.Pattern[str] | None) -> Asked:
+def _asked(wanted: Wanted | re.Pattern[str] | None) -> tuple[tuple[tuple[Sought, formats.Ending | None], ...], Index]:
+    """All that is looked for in a file, the same for every file of a run: the parts of what is wanted, then the endings."""
     parts = (*((one, None) for one in (branches(wanted) if wanted is not None else ())), *_endings())
-    by_needle: dict[str, list[int]] = {}
-    for number, (one, _) in enumerate(parts):
-        for needle in one.needles:
-            by_needle.setdefault(needle, []).append(number)
-    always = tuple(number for number, (one, _) in enumerate(parts) if not one.needles)
-    return Asked(parts, {needle: tuple(numbers) for needle, numbers in by_needle.items()}, always, frozenset(by_needle))
+    return parts, Index([one for one, _ in parts])
 
 
 class Watch:
@@ -86,9 +68,7 @@ class Watch:
 
     def __init__(self, file: str, wanted: Wanted | re.Pattern[str] | None) -> None:
         self.file = file
-        self._asked = _asked(wanted)
-        self.needles = self._asked.needles
-        self.blind = bool(self._asked.always)
+        self._parts, self.index = _asked(wanted)
         self.tallies: dict[tuple[object, EventKind], Tally] = {}
         self.folded: list[Event] = []
 
@@ -97,7 +77,7 @@ class Watch:
         bare = opened(text).bare
         found = [
             (one, ending)
-            for one, ending in self._asked.likely(plain(text))
+            for one, ending in map(self._parts.__getitem__, self.index.likely(text))
             if not one.exact or (one if ending is None else ending).regex.search(bare)
         ]
         wanted = tuple(one for one, ending in found if ending is None)

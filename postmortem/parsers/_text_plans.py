@@ -74,7 +74,7 @@ class Plans:
         self.encoding = encoding
         self.labelled = labelled
         self.watch = watch
-        self.quick = quick(watch.needles, watch.blind)
+        self.quick = quick(watch.index.needles, watch.index.blind)
         self.ids: dict[bytes, int] = {}
         self.plans: dict[int, Plan] = {}
         self.reasons: dict[int, Reasons] = {}

@@ -29,7 +29,7 @@ from postmortem.model import (
     Severity,
     Unchecked,
 )
-from postmortem.patterns import Sought, Wanted
+from postmortem.patterns import Index, Sought, Wanted
 
 FAMILIES = ("crash", "curve", "gradient", "hardware", "behaviour")
 
@@ -261,17 +261,25 @@ def run(case: Case, limits: Mapping[str, Mapping[str, float]] | None = None) -> 
     return findings, unchecked
 
 
+@functools.cache
+def _sayers() -> tuple[list[Rule], Index]:
+    rules = [rule for rule in catalogue().values() if rule.says]
+    return rules, Index([rule.says for rule in rules if rule.says])
+
+
 def claim(events: Iterable[Event]) -> dict[str, list[Event]]:
     """Which rule reads which event: every event goes to the rules whose `says` matches and that yield to no other that does.
 
     An exception or a log line has one reading only; `yields_to` in the rule files decides between two that match. Where the words
     alone are not enough, a rule looks at the rest of the event in `accepts` (an EOFError is a broken checkpoint only inside torch.load).
     """
-    rules = [rule for rule in catalogue().values() if rule.says]
+    rules, index = _sayers()
     taken: dict[str, list[Event]] = {}
     for event in events:
         matching = {
-            rule.id: rule for rule in rules if rule.says and rule.says.search(event.text) and (rule.accepts is None or rule.accepts(event))
+            rule.id: rule
+            for rule in (rules[number] for number in index.likely(event.text))
+            if rule.says and rule.says.regex.search(event.text) and (rule.accepts is None or rule.accepts(event))
         }
         for name, rule in matching.items():
             if not any(other in matching or (other == "*" and len(matching) > 1) for other in rule.yields_to):
