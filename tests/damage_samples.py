@@ -115,6 +115,41 @@ GPU 00000000:17:00.0
     Temperature
         GPU Current Temp                  : 71 C
 """
+DIAGNOSTIC = """\
+| Diagnostic                | Result                 |
++===========================+========================+
++-----  Hardware  ----------+------------------------+
+| GPU Memory                | Fail - GPU: 1          |
+"""
+SACCT = """\
+JobID           JobName      State ExitCode
+------------ ---------- ---------- --------
+4411           pretrain    TIMEOUT      0:0
+4411.batch        batch  CANCELLED     0:15
+"""
+CONDOR = """\
+001 (44.000.000) 2026-03-03 10:00:00 Job executing on host: <10.0.0.7:9618>
+...
+006 (44.000.000) 2026-03-03 10:10:00 Image size of job updated: 2048
+	12  -  MemoryUsage of job (MB)
+...
+005 (44.000.000) 2026-03-03 11:00:00 Job terminated.
+	(0) Abnormal termination (signal 9)
+...
+"""
+POD = """\
+Name:             train-0
+Status:           Failed
+Containers:
+  trainer:
+    State:          Terminated
+      Reason:       OOMKilled
+      Exit Code:    137
+    Last State:     Terminated
+      Reason:       Error
+"""
+GPUSTAT_JSON = '{"query_time":"2026-03-03T10:00:00","gpus":[{"index":0,"utilization.gpu":93,"memory.used":2048,"fan.speed":null}]}'
+INSPECT = '[{"Id": "f8", "State": {"Status": "exited", "Running": false, "OOMKilled": true, "ExitCode": 137, "Error": ""}}]'
 XML = """\
 <?xml version="1.0" ?>
 <nvidia_smi_log><timestamp>Tue Mar  3 10:00:00 2026</timestamp>
@@ -222,10 +257,13 @@ def _tables_and_documents() -> dict[str, list[Sample]]:
 def _printed() -> dict[str, list[Sample]]:
     """What programs print for people, and the files of trackers."""
     return {
-        "gpu-tools": [plain("rocm.txt", ROCM)],
+        "gpu-json": [plain("gpustat.json", GPUSTAT_JSON)],
+        "gpu-tools": [plain("rocm.txt", ROCM), plain("diag.txt", DIAGNOSTIC)],
+        "job-report": [plain("sacct.txt", SACCT), plain("job.log", CONDOR), plain("pod.txt", POD), plain("exit_code", "137\n")],
         "kernel-log": [plain("dmesg.log", DMESG)],
         "nvidia-smi": [plain("smi.txt", TABLE), plain("gpu.csv", QUERY), plain("dmon.txt", DMON), plain("smi-q.txt", REPORT)],
         "nvidia-smi-xml": [plain("smi.xml", XML)],
+        "platform-json": [plain("inspect.json", INSPECT)],
         "text": [plain(f"train{number}.log", log) for number, log in enumerate(LOGS)],
         "trackers": [plain("data-1.log", NEPTUNE), plain("messages.json", COMET), plain("metrics.jsonl", CLEARML), plain("offline-1.zip", session())],
     }  # fmt: skip

@@ -31,11 +31,6 @@ def read(name: str, data: bytes, size: int | None = None) -> Reading:
         ("model.pt", b"PK\x03\x04" + bytes(30), "PyTorch checkpoint"),
         ("old.pth", pickle.dumps({"a": 1}, 2), "PyTorch checkpoint (pickle)"),
         ("args.pkl", pickle.dumps([1], 4), "pickle"),
-        (
-            "nccl_trace_rank_0",
-            pickle.dumps({"version": "2.10", "pg_config": {}, "pg_status": {}, "entries": []}, 2),
-            "flight recorder dump of torch.distributed as a pickle (as JSON it would be read)",
-        ),
         ("model.safetensors", struct.pack("<Q", 2**62) + b"{}", "safetensors model"),
         ("m.gguf", b"GGUF" + struct.pack("<IQQ", 3, 2**60, 2**60), "GGUF model"),
         ("m.parquet", b"PAR1" + b"\x15" * 2000, "Parquet file"),

@@ -52,6 +52,7 @@ _WORDS = {
 MISSING = frozenset(("", "none", "null", "na", "n/a", "-", "--", "<na>", "nil", "#n/a"))
 _TENSOR = re.compile(r"(?:tensor|array|np\.float\d+|Array)\(\s*+([^\s,()\[\]]++)\s*+(?:,[^()]*+(?:\([^()]*+\))?+[^()]*+)?\)")
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_GPU = re.compile(r"(?:[^\n]{0,200}\bsystem[./])?gpu\.(?:process\.)?(\d{1,4})\.")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -67,6 +68,12 @@ def number(cell: str) -> float | None:
     if text.endswith(")") and (wrapped := _TENSOR.fullmatch(text)):
         return number(wrapped.group(1))
     return None
+
+
+def device_of(name: str) -> int | None:
+    """The GPU that a name of W&B's system metrics speaks of ("gpu.0.temp", "system/gpu.1.memory"); None for any other name."""
+    found = _GPU.match(name)
+    return int(found[1]) if found else None
 
 
 def whole(cell: object) -> int:

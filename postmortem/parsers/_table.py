@@ -10,7 +10,7 @@ import numpy as np
 
 from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Reading, Split
-from postmortem.parsers._columns import clean, is_inner_counter
+from postmortem.parsers._columns import clean, device_of, is_inner_counter
 from postmortem.parsers._thinning import BUCKET, KEPT, thin
 
 POINTS_A_SERIES = 1_000_000  # above this a series is thinned
@@ -101,6 +101,7 @@ class Table:
             column.pieces = [(rows, None, values)]
             block = Block(clean(column.name.strip()), values, rows.lines, rows.steps, rows.epochs, rows.times)
             block.split, block.rank, block.series = column.split, column.rank, column.series
+            block.device = device_of(block.raw_name)
             found.append(block)
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from array import array
 from collections.abc import Iterator
@@ -11,13 +13,21 @@ import numpy as np
 
 from postmortem.frame import NO_TIME, Block
 from postmortem.parsers._literals import shortened
+from postmortem.parsers._textblocks import blocks, encoding_of, text_of
 from postmortem.parsers.base import SourceFile
 
 MAX_LINE = 64 * 1024  # bytes; a longer line is no telemetry
+MOST_ROWS = 60  # lines near the top of a file among which a tool's report is looked for
 LONGEST_REPORT = 1000  # characters of a line of a table or a list; patterns with several gaps are not let loose on more
 CELL = re.compile(r"^\s*([-+]?\d+(?:\.\d+)?)\s*(%|MiB|GiB|KiB|MB|GB|W|C|c|°C|°c|MHz|Mhz|mW|)\s*$")
 FACTORS = {"GiB": 1024.0, "GB": 1024.0, "KiB": 1 / 1024.0, "mW": 1e-3}  # to MiB and W, the units of the vocabulary
 SWITCH = {"active": 1.0, "not active": 0.0}
+# Colours and cursor movements of a terminal, as `gpustat --color`, `watch` and `clear` leave them in a log
+TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][0-9A-B]|[=>78cM]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+# What `kubectl logs --timestamps` and `docker logs -t` put before every line
+STAMPED = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6,9}Z ")
+BARS, CORNERS = "│║┃", "╒╞├╘└╔╠╚╪┼╧┴╤┬╕╡┤╛┘"
+FRAMES = str.maketrans(BARS + CORNERS + "═─", "|" * len(BARS) + "+" * len(CORNERS) + "=-")  # boxes drawn in one way, as nvidia-smi does
 SHORTEST_STAMP, LONGEST_STAMP = 14, 60  # characters, with blanks around it
 STAMPS = ("%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y%m%d %H:%M:%S")
 
@@ -48,9 +58,39 @@ def stamp(text: str) -> int | None:
     return None
 
 
-def lines(source: SourceFile) -> Iterator[tuple[int, str]]:
-    """(1-based number, text) of every line, up to the size that the file had when it was found; long lines are cut."""
-    left = source.size
+def unadorned(text: str) -> str:
+    """A line without the colours and cursor movements of a terminal and the stamp of a container, boxes drawn with "|", "+", "-", "="."""
+    if "\x1b" in text:
+        text = TERMINAL.sub("", text)
+    if text[10:11] == "T" and (stamped := STAMPED.match(text)):
+        text = text[stamped.end() :]
+    return text if text.isascii() else text.translate(FRAMES)
+
+
+def rows_of(source: SourceFile, most: int) -> list[str]:
+    """The first lines that are not blank, as `lines` gives them, of the first 16 KB; at most MOST_ROWS."""
+    return _rows(source.head[:16384])[:most]
+
+
+@functools.lru_cache(maxsize=4)  # several parsers look at the same file one after the other
+def _rows(head: bytes) -> list[str]:
+    rows = (row for row in text_of(head).split("\n") if row.strip())
+    return [row for row in map(unadorned, itertools.islice(rows, MOST_ROWS)) if row.strip()]
+
+
+def lines(source: SourceFile, most: int | None = None) -> Iterator[tuple[int, str]]:
+    """(1-based number, text) of every line, up to the size that the file had when it was found, or `most` bytes; long lines are cut."""
+    left = source.size if most is None else min(most, source.size)
+    if encoding_of(source.head) not in ("utf-8", ""):  # PowerShell writes UTF-16 where a command is sent to a file
+        pieces = (
+            line for block in blocks(source.path, source.head) for line in block.decode("utf-8", "replace").removesuffix("\n").split("\n")
+        )
+        for line_number, line in enumerate(pieces, 1):
+            if left <= 0:
+                return
+            left -= len(line)
+            yield line_number, unadorned(line[:MAX_LINE])
+        return
     with open(source.path, "rb") as file:
         line_number = 0
         while left > 0:
@@ -64,7 +104,7 @@ def lines(source: SourceFile) -> Iterator[tuple[int, str]]:
                     left -= len(more)
                     if more.endswith(b"\n"):
                         break
-            yield line_number, raw.decode("utf-8", "replace").rstrip("\r\n")
+            yield line_number, unadorned(raw.decode("utf-8", "replace").rstrip("\r\n"))
 
 
 class Telemetry:
@@ -81,6 +121,14 @@ class Telemetry:
         values.append(value)
         at.append(line)
         times.append(NO_TIME if time is None else time)
+
+    def values(self, raw_name: str, device: int | None) -> list[float]:
+        """The values of one metric so far."""
+        return list(self._columns[raw_name, device][0]) if (raw_name, device) in self._columns else []
+
+    def rename(self, raw_name: str, device: int | None, better: str) -> None:
+        """Call a metric by a name that only its values could tell."""
+        self._columns[better, device] = self._columns.pop((raw_name, device))
 
     def blocks(self) -> list[Block]:
         """One block a metric and device."""

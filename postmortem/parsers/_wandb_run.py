@@ -16,12 +16,12 @@ import numpy as np
 
 from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Event, Origin, Setting
+from postmortem.parsers._columns import device_of
 from postmortem.parsers._literals import flattened, shortened
 from postmortem.parsers._protobuf import BYTES, VARINT, fields, signed, text
 from postmortem.parsers._text_needles import asked
 from postmortem.patterns import Wanted
 
-_DEVICE = re.compile(r"^gpu\.(?:process\.)?(\d+)\.")
 _WORD_NUMBERS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _LONGEST_LINE = 2000  # characters of a console line
 _MOST_NAMES = 20_000
@@ -62,8 +62,7 @@ class Run:
         """History first, system metrics after it, each key in the order in which it first appeared."""
         blocks = [_block(name, series, None) for name, series in self.history.items()]
         for name, series in self.system.items():
-            device = _DEVICE.match(name)
-            blocks.append(_block(name, series, int(device[1]) if device and len(device[1]) < 5 else None))
+            blocks.append(_block(name, series, device_of(name)))
         return blocks
 
 

@@ -92,6 +92,8 @@ def claims(source: SourceFile) -> float:
     head = source.head
     if _LFS.match(head):
         return PLAUSIBLE
+    if _PICKLE.match(head) and b"pg_config" in head:
+        return LIKELY  # most likely a flight recorder's dump, which `error_files` reads
     if (found := _magic(source)) is not None:
         return LIKELY if found[0] in _SHORT or found[0] == _ZIP else SURE  # a zip may be somebody's own format
     if not _binary(head):
@@ -119,8 +121,6 @@ def _magic(source: SourceFile) -> tuple[bytes, str] | None:
     if head[257:262] == b"ustar":
         return b"ustar", "tar archive"
     if _PICKLE.match(head):
-        if b"pg_config" in head and b"pg_status" in head:  # a dump of torch.distributed: its keys stand in the first bytes
-            return b"\x80", "flight recorder dump of torch.distributed as a pickle (as JSON it would be read)"
         return b"\x80", "PyTorch checkpoint (pickle)" if source.suffix in (".pt", ".pth", ".ckpt", ".bin", ".tar") else "pickle"
     if source.suffix == ".safetensors" and _SAFETENSORS.match(head):
         return b"{", "safetensors model"

@@ -1,4 +1,4 @@
-"""Reads the small files that a dying process leaves behind: torchelastic error files and NCCL flight-recorder dumps in JSON."""
+"""Reads the small files that a dying process leaves behind: torchelastic error files and NCCL flight-recorder dumps (JSON or pickle)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import Any
 
 from postmortem.frame import NO_TIME
 from postmortem.model import Event, Reading
-from postmortem.parsers import _folding, _json
+from postmortem.parsers import _folding, _json, _plain_pickle
 from postmortem.parsers._columns import clean, moment
 from postmortem.parsers._textblocks import whole
 from postmortem.parsers.base import NO, SURE, Request, SourceFile
 
 NAME = "error_files"
-ABOUT = "Error files of torchelastic and flight-recorder dumps of NCCL in JSON: which exception, which collective hung."
+ABOUT = "Error files of torchelastic, flight-recorder dumps of NCCL (JSON, or a pickle as it is): which exception, which collective hung."
 
 MOST_EVENTS = 200
+MOST_PICKLED = 32 << 20  # bytes of a pickled dump; 2,000 collectives with their stacks are a few MB
 _LOCAL_RANK = re.compile(r"(?:^|/)attempt_\d+/(\d{1,5})/[^/]*$")  # torchrun --log-dir: RUN/attempt_N/LOCAL_RANK/error.json
 OPEN_STATES = ("scheduled", "started")  # a collective in one of these states never completed
 
 
 def claims(source: SourceFile) -> float:
-    """Sure by the keys of either format."""
+    """Sure by the keys of either format; of a pickle where the recorder's keys stand in its first bytes."""
+    if _is_pickled_recorder(source.head):
+        return SURE
     found = _json.peek(source.head)
     if not isinstance(found, dict):
         return NO
@@ -45,6 +48,9 @@ def _is_recorder(found: dict[str, Any]) -> bool:
 def read(source: SourceFile, request: Request) -> Reading:
     """Read the file into exception or hardware events."""
     reading = Reading(source.name, NAME)
+    if _is_pickled_recorder(source.head):
+        _pickled(reading, source)
+        return reading
     text, more = whole(source.path, source.head, _json.DOCUMENT_BYTES)
     value, wrong = _json.document(text)
     if wrong or more:
@@ -57,6 +63,25 @@ def read(source: SourceFile, request: Request) -> Reading:
         else:
             _error(reading, value, text, lines)
     return reading
+
+
+def _is_pickled_recorder(head: bytes) -> bool:
+    return head[:1] == b"\x80" and b"pg_config" in head and (b"pg_status" in head or b"entries" in head)
+
+
+def _pickled(reading: Reading, source: SourceFile) -> None:
+    """A dump as torch.distributed writes it unless it is asked for JSON: plain values, read without unpickling. It has no lines."""
+    if source.size > MOST_PICKLED:
+        reading.notes.append(f"flight recorder dump larger than {MOST_PICKLED >> 20} MB: not read")
+        return
+    try:
+        value = _plain_pickle.load(source.path.read_bytes())
+    except _plain_pickle.NotPlain as why:
+        reading.rejected += 1
+        reading.notes.append(f"flight recorder dump as a pickle that was not read: {clean(str(why), 100)}")
+        return
+    if isinstance(value, dict) and _is_recorder(value):
+        _recorder(reading, value, "", _json.Lines(""))
 
 
 def _error(reading: Reading, value: dict[str, Any], text: str, lines: _json.Lines) -> None:
@@ -88,6 +113,11 @@ def _error(reading: Reading, value: dict[str, Any], text: str, lines: _json.Line
     reading.events += events
 
 
+def _word(value: object) -> Any:
+    """A text, shortened, or a number; None for anything else: a nested value of a pickle can be larger than the memory when it is written out."""
+    return clean(value, 100) if isinstance(value, str) else value if isinstance(value, int) else None
+
+
 def _recorder(reading: Reading, value: dict[str, Any], text: str, lines: _json.Lines) -> None:
     """Each collective that never completed is an event, the oldest first."""
     entries = value.get("entries")
@@ -100,10 +130,10 @@ def _recorder(reading: Reading, value: dict[str, Any], text: str, lines: _json.L
         # "retired" is no longer watched: it ended, even where its state was not brought up to date (Gloo never does that)
         if state not in OPEN_STATES or entry.get("retired") is True or len(reading.events) >= MOST_EVENTS:
             continue
-        name, number = clean(str(entry.get("profiling_name", "a collective")), 100), entry.get("collective_seq_id", entry.get("seq_id"))
+        name, number = _word(entry.get("profiling_name")) or "a collective", _word(entry.get("collective_seq_id", entry.get("seq_id")))
         group = entry.get("process_group")
-        group = group[-1] if isinstance(group, list) and group else group
-        facts = {"state": state, "collective": name, "sequence": number, "group": clean(str(group), 100) if group is not None else None}
+        group = _word(group[-1] if isinstance(group, list | tuple) and group else group)
+        facts = {"state": state, "collective": name, "sequence": number, "group": group}
         when = moment(entry.get("time_created_ns"))
         told = f"Flight recorder: {name} (sequence {number}) was {state} and never completed"
         reading.events.append(Event(reading.file, line, "hardware", clean(told), None if when == NO_TIME else when, rank, data=facts))

@@ -8,13 +8,21 @@ from collections import Counter
 from postmortem.model import Event, Reading
 from postmortem.parsers._telemetry import lines
 from postmortem.parsers.base import LIKELY, NO, SURE, Request, SourceFile
+from postmortem.parsers.nvidia_smi import Reports
 
 NAME = "kernel-log"
-ABOUT = "dmesg, journalctl -k and nvidia-bug-report.log: Xid, fallen off the bus, PCIe errors, the out-of-memory killer"
+ABOUT = (
+    "dmesg, journalctl -k and nvidia-bug-report.log (also the nvidia-smi -q in it): Xid, fallen off the bus, PCIe errors, the out-of-memory "
+    "killer"
+)
 
 REPORT = re.compile(rb"nvidia-bug-report\.sh|Start of NVIDIA bug report log file", re.I)
 # The kernel's clock has six decimals; `[12]` and `[0.5]` in front of a line count rounds, epochs or seconds of a training.
-DMESG_LINE = re.compile(r"^\[\s*\+?\d+\.\d{6}\]\s|^\w{3}\s+\d+\s[\d:]{8}\s\S+\skernel:\s|^\s+NVRM:|^kern\s*:|^<\d>\[")
+# `journalctl` writes the month in the user's language, `-o short-iso` the whole date, `dmesg -T` a date in brackets.
+DMESG_LINE = re.compile(
+    r"^\[\s*\+?\d+\.\d{6}\]\s|^[^\s\d]{1,6}\.?\s+\d+\s[\d:]{8}\s\S+\skernel:\s|^\d{1,2}月\s+\d+\s[\d:]{8}\s\S+\skernel:\s"
+    r"|^\d{4}-\d\d-\d\dT[\d:.,]+(?:Z|[+-]\d\d:?\d\d)?\s\S+\skernel:\s|^\[\w{3} \w{3} [ \d]\d [\d:]{8} \d{4}\]\s|^\s+NVRM:|^kern\s*:|^<\d>\["
+)
 SHARE = 0.6  # of the first lines must look like the kernel's
 # Faults in the kernel's words -> kind of event. `what` is for the scheduler words that other rules know.
 FAULTS = (
@@ -57,11 +65,14 @@ def claims(source: SourceFile) -> float:
 def read(source: SourceFile, request: Request) -> Reading:
     """One event a fault; lines of the same kind after the first MAX_EVENTS are counted in a note."""
     reading = Reading(source.name, NAME)
-    if REPORT.search(source.head[:4096]):
+    reports = Reports(source.name) if REPORT.search(source.head[:4096]) else None
+    if reports is not None:
         request = Request()  # a bug report holds the whole machine's logs: other words in it are not about this run
     counts: Counter[int] = Counter()
     waiting: tuple[int, str] | None = None
     for line, text in lines(source):
+        if reports is not None:
+            reports.feed(line, text)
         more = CONTINUED.match(text)
         if more and waiting:
             waiting = (waiting[0], f"{waiting[1]} {more[1]}"[:500])
@@ -75,6 +86,8 @@ def read(source: SourceFile, request: Request) -> Reading:
             _keep(reading, counts, request, line, text.strip()[:500])
     if waiting:
         _keep(reading, counts, request, *waiting)
+    if reports is not None:
+        reading.blocks = reports.telemetry.blocks()
     for number, count in counts.items():
         if count > MAX_EVENTS:
             reading.notes.append(f"{count} lines of one kind ({FAULTS[number][0]}); the first {MAX_EVENTS} were kept")

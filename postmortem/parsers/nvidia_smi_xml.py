@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import xml.parsers.expat as expat
+from collections.abc import Callable
 
 from postmortem.model import Event, Reading
 from postmortem.parsers._telemetry import Telemetry, number, stamp
 from postmortem.parsers.base import NO, SURE, Request, SourceFile
 
 NAME = "nvidia-smi-xml"
-ABOUT = "nvidia-smi -q -x (XML), schema v4 to v13; MIG devices"
+ABOUT = "nvidia-smi -q -x (XML), schema v4 to v13, once or repeated; MIG devices"
 
 MAX_BYTES = 16 * 1024 * 1024  # a report of 16 GPUs with all processes is about 1 MB
 DEEPEST = 40  # elements inside one another; a report has 6
@@ -46,11 +47,16 @@ FIELDS = {
         f"ecc_errors/volatile/{name}": f"ecc volatile {name}"
         for name in ("sram_correctable", "sram_uncorrectable", "dram_correctable", "dram_uncorrectable")
     },
+    "ecc_errors/volatile/sram_uncorrectable_parity": "ecc volatile sram_uncorrectable",  # driver 550 tells two kinds apart
+    "ecc_errors/volatile/sram_uncorrectable_secded": "ecc volatile sram_uncorrectable",
     "ecc_errors/volatile/single_bit/total": "ecc volatile dram_correctable",
     "ecc_errors/volatile/double_bit/total": "ecc volatile dram_uncorrectable",
     "remapped_rows/remapped_row_unc": "remapped rows uncorrectable",
     "retired_pages/double_bit_retirement/retired_count": "retired pages double bit",
 }
+
+
+DOCUMENT = re.compile(rb"<\?xml\b")
 
 
 class _NoReport(Exception):
@@ -69,21 +75,30 @@ def read(source: SourceFile, request: Request) -> Reading:
         reading.notes.append(f"larger than {MAX_BYTES // 2**20} MiB: not read")
         return reading
     report = _Report(source.name)
-    parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = report.start, report.end, report.text
-    parser.EntityDeclHandler = report.entity
-    report.line = lambda: parser.CurrentLineNumber
-    try:
-        parser.Parse(source.path.read_bytes()[:MAX_BYTES], True)
-    except _NoReport:
-        reading.rejected += 1
-        reading.notes.append("declares XML entities or nests too deeply: refused")
-        return reading
-    except expat.ExpatError as error:
-        reading.rejected += 1
-        reading.notes.append(f"broken XML at line {error.lineno}: what stands before it was read")
+    data = source.path.read_bytes()[:MAX_BYTES]
+    for start, end in _documents(data):
+        parser = expat.ParserCreate()
+        parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = report.start, report.end, report.text
+        parser.EntityDeclHandler = report.entity
+        above = data.count(b"\n", 0, start)
+        report.begin(lambda parser=parser, above=above: above + parser.CurrentLineNumber)  # type: ignore[misc]
+        try:
+            parser.Parse(data[start:end], True)
+        except _NoReport:
+            reading.rejected += 1
+            reading.notes.append("declares XML entities or nests too deeply: refused")
+            return reading
+        except expat.ExpatError as error:
+            reading.rejected += 1
+            reading.notes.append(f"broken XML at line {above + error.lineno}: what stands before it was read")
     reading.blocks, reading.events = report.telemetry.blocks(), report.events
     return reading
+
+
+def _documents(data: bytes) -> list[tuple[int, int]]:
+    """Where each document begins and ends: `nvidia-smi -q -x -l` writes one after the other."""
+    starts = [found.start() for found in DOCUMENT.finditer(data)] or [0]
+    return list(zip(starts, [*starts[1:], len(data)], strict=True))
 
 
 class _Report:
@@ -94,7 +109,11 @@ class _Report:
         self.path: list[str] = []
         self.gpu, self.leaf = -1, ""
         self.time: int | None = None
-        self.line = lambda: 0
+        self.line: Callable[[], int] = lambda: 0
+
+    def begin(self, line: Callable[[], int]) -> None:
+        """A new document, whose lines are told by `line`: its GPUs are counted anew."""
+        self.path, self.leaf, self.gpu, self.line = [], "", -1, line
 
     def entity(self, *_: object) -> None:
         raise _NoReport

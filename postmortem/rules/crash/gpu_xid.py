@@ -97,9 +97,18 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
         yield Hit([quote(event) for event in plain[:3]], Onset(time=plain[0].time))
     yield from _xids(final, limits)
     yield from _pcie(final, limits)
+    yield from _diagnosed(case)
     outlived = [event for event in told if event.fate in ("survived", "history") and not PCIE.search(event.text)]
     if outlived:
         yield Hit([quote(event) for event in outlived[:3]], Onset(time=outlived[0].time), severity="note")
+
+
+def _diagnosed(case: Case) -> Iterator[Hit]:
+    """What a test of the cards found (`dcgmi diag`): they are sick, but it does not say that the run met it."""
+    failed = [event for event in case.kind("hardware") if event.data.get("what") == "diagnostic-failed" and event.fate == "fatal"]
+    if failed:
+        said = "A diagnostic of the GPUs (`dcgmi diag`) failed."
+        yield Hit([quote(event) for event in failed[:3]], Onset(time=failed[0].time), "medium", severity="warning", cause=said)
 
 
 def _pcie(final: list[Event], limits: Thresholds) -> Iterator[Hit]:
@@ -169,6 +178,12 @@ def _kernel(*lines: str, note: str = "") -> Example:
     return first_words("\n".join(f"[{5000 + i}.{100000 + i}] {line}" for i, line in enumerate(lines)), note, name="dmesg.log")
 
 
+DIAG = (
+    "+---------------------------+------------------------+\n| Diagnostic                | Result                 |\n"
+    "+===========================+========================+\n|-----  Deployment  --------+------------------------|\n"
+    "| Persistence Mode          | Fail                   |\n+-----  Hardware  ----------+------------------------+\n"
+    "| GPU Memory                | {:<22} |\n| Pulse Test                | {:<22} |\n"
+)
 AER = "pcieport 0000:80:01.1: AER: Corrected error received: 0000:81:00.0"
 fires_on = [
     _kernel("NVRM: Xid (PCI:0000:41:00): 79, pid=20117, GPU has fallen off the bus.", note="Xid 79"),
@@ -199,10 +214,12 @@ warns_on = [
     ),
     _kernel("NVRM: Xid (PCI:0000:41:00): 31, pid=120, name=python, Ch 00000008, intr 00000000. MMU Fault: ENGINE GRAPHICS", note="Xid 31"),
     _kernel(*[AER] * 14, note="a storm of corrected PCIe errors"),
+    first_words(DIAG.format("Pass - All", "Fail - GPU: 1"), "a diagnostic that failed", name="dcgm.txt"),
 ]
 quiet_on = [
     _kernel("NVRM: loading NVIDIA UNIX x86_64 Kernel Module  535.104.05", "usb 1-4: new high-speed USB device", note="a driver that loads"),
     _kernel(AER, note="one corrected PCIe error"),
     _kernel(*[AER] * 5, note="five corrected PCIe errors"),
     last_words("volatile uncorrectable ECC errors: 0, fallback: none", "a counter at zero"),
+    first_words(DIAG.format("Pass - All", "Skip - All"), "a diagnostic whose cards passed", name="dcgm.txt"),
 ]

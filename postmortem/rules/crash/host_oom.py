@@ -65,6 +65,9 @@ says = "|".join((
     r"[Ww]orker exit type: SYSTEM_ERROR",
     r"killed by signal: Killed",
     r"low on resource: memory",
+    r"systemd-oomd\[\d+\]: Killed \S+ due to memory",
+    r"earlyoom(?:\[\d+\])?: .{0,40}sending SIG(?:TERM|KILL) to process",
+    r"[1-9]\d* Workers? \(tasks / actors\) killed due to memory pressure",
     r"Signal 9 \(SIGKILL\) received by PID",
     r"died with <Signals\.SIGKILL: 9>",
     r"\[WinError 1455\]",
@@ -144,6 +147,17 @@ fires_on = [
         "PyTorch on the CPU",
     ),
     last_words("run.sh: line 12:  5102 Killed                  python train.py", "the shell"),
+    last_words(
+        "(raylet) node_manager.cc:3064: 2 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed due to other "
+        "reasons at node (ID: 4c, IP: 10.0.0.8) over the last time period.",
+        "Ray's node",
+    ),
+    first_words(
+        "May 06 09:08:09 box systemd-oomd[812]: Killed /user.slice/app.slice/spawn.scope due to memory pressure for /user.slice being 71.20% > "
+        "50.00% for > 20s with reclaim activity",
+        "systemd",
+        name="journal.txt",
+    ),
     last_words("zsh: killed     python train.py --workers 16", "zsh"),
     raised(
         "OSError: [WinError 1455] The paging file is too small for this operation to complete. Error loading 'torch_cuda.dll' or one of its "
@@ -172,5 +186,6 @@ quiet_on = [
     last_words("RuntimeError: DataLoader worker (pid 7781) is killed by signal: Terminated.", "a SIGTERM"),
     last_words("Set `--max-memory` if the job runs into the memory limit of your cluster.", "advice"),
     last_words("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "the card's memory"),
+    last_words("0 Workers (tasks / actors) killed due to memory pressure (OOM), 1 Workers crashed due to other reasons", "none of memory"),
     last_words("INFO pin_memory=True oom_score_adj=0 memory_limit=64G", "settings that speak of memory"),
 ]

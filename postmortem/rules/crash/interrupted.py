@@ -35,6 +35,7 @@ says = "|".join((
     r"Detected KeyboardInterrupt, attempting graceful shutdown",
     r"\bSIGTERM \(@|\bSIGINT \(@|\bSIGHUP \(@",
     r"Signal (?:15|2|1) \(SIG(?:TERM|INT|HUP)\) received by PID",
+    r"FAILED \(rank \d+, exitcode -\d+, signal SIG(?:TERM|INT|HUP)\)",  # the summary of torchrun, folded
     r"SignalException: Process \d+ got signal: (?:15|2|1)\b",
     r"SIGTERMException\b",
     r"[Rr]eceived SIG(?:TERM|INT|HUP)\b",
@@ -225,6 +226,12 @@ fires_on = [
         '*** Aborted at 1650987001 (unix time) try "date -d @1650987001" if you are using GNU date ***\nPC: @     0x7f88 (unknown)\n*** '
         "SIGTERM (@0x3e80000217f) received by PID 7120 (TID 0x7f8801) from PID 8575; stack trace: ***",
         "a dump after SIGTERM",
+    ),
+    raised(
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n" + "=" * 40 + "\ntrain.py FAILED\n" + "-" * 40 + "\n"
+        "Root Cause (first observed failure):\n[0]:\n  rank      : 5 (local_rank: 5)\n  exitcode  : -15 (pid: 4505)\n  error_file: <N/A>\n"
+        "  traceback : Signal 15 (SIGTERM) received by PID 4505\n" + "=" * 40,
+        "the summary of torchrun",
     ),
     last_words("TERM_OWNER: job killed by owner.\nExited with exit code 143.", "LSF"),
     last_words(

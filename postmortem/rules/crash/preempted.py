@@ -41,6 +41,8 @@ says = "|".join((
     r"[Pp]reemption (?:notice|signal) (?:was )?received",
     r"Reason:\s+(?:Preempted|Preempting|Evicted|TerminationByKubelet)\b",
     r"^\s*DisruptionTarget\s+True",
+    r"DUE TO JOB REQUEUE",
+    r"Nodes of this job got pre-empted",
     r"ShutdownHook: lame workers found",  # TPUEstimator: the worker announced that it will go
 ))  # fmt: skip
 
@@ -51,6 +53,8 @@ def check(case: Case) -> Iterator[Hit]:
 
 fires_on = [
     last_words("slurmstepd: error: *** JOB 5521 ON node3 CANCELLED AT 2024-01-30T02:10:55 DUE TO PREEMPTION ***", "SLURM"),
+    last_words("PreemptionError: Nodes of this job got pre-empted. Check if the run has failed or restarted.", "Azure ML"),
+    last_words("slurmstepd: error: *** JOB 5521 ON node3 CANCELLED AT 2024-01-30T02:10:55 DUE TO JOB REQUEUE ***", "SLURM, requeued"),
     last_words("TERM_ADMIN: job killed by root or an administrator.\nExited with exit code 130.", "LSF, an administrator"),
     last_words("WARNING: Spot instance interruption notice: this machine will be stopped in 2 minutes", "a spot instance"),
     last_words("    State:  Terminated\n    Reason: Preempted", "Kubernetes"),
