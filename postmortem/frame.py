@@ -117,7 +117,7 @@ def _tell_apart(pairs: Sequence[tuple[str, Block]]) -> set[str]:
 
 def _sides(files: Iterable[str]) -> dict[str, Split]:
     """The split of files that stand side by side and differ in its word alone: "train_log.csv" and "valid_log.csv"."""
-    words = {word: split for split, spelled in vocabulary.data()["split"].items() for word in spelled}
+    words = vocabulary.split_of_places()
     twins: dict[tuple[str, ...], dict[Split, str]] = {}
     for file in sorted(files):
         said = [words.get(part) for part in vocabulary.tokens(file)]
@@ -280,6 +280,10 @@ def _named_by_neighbour(found: list[Curve]) -> list[Curve]:
         by_file.setdefault(curve.file, []).append(curve)
     renamed = []
     for curve in found:
+        if _is_sum(curve, by_file[curve.file]):
+            word = vocabulary.meaning("loss")
+            renamed.append(replace(curve, metric=word.metric, kind=word.kind, direction=word.direction))
+            continue
         if curve.kind or not vocabulary.only_split(curve.raw_name):
             renamed.append(curve)
             continue
@@ -291,3 +295,12 @@ def _named_by_neighbour(found: list[Curve]) -> list[Curve]:
         one = beside[0] if len(beside) == 1 else None
         renamed.append(replace(curve, metric=one.metric, kind=one.kind, direction=one.direction, unit=one.unit) if one else curve)
     return renamed
+
+
+def _is_sum(curve: Curve, all_of_file: list[Curve]) -> bool:
+    """Whether "total" is the loss: it stands beside parts of a loss and no loss, and is no count (of samples, of steps)."""
+    if curve.kind or [word for word in vocabulary.tokens(curve.raw_name) if not vocabulary.only_split(word)] != ["total"]:
+        return False
+    beside = [c for c in all_of_file if c.kind == "loss" and c.split == curve.split and np.array_equal(c.lines, curve.lines)]
+    counted = bool((curve.values == np.round(curve.values)).all())
+    return bool(beside) and not counted and all(c.metric != "loss" for c in beside)

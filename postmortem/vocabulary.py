@@ -20,6 +20,7 @@ Direction = Literal["down", "up"]
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _SEPARATORS = re.compile(r"[\s/._\-:|()\[\]<>'\"@%]+")
+_RUN = " - "  # a download from wandb's page puts the name of the run before that of the metric: "llama-7b - train/loss"
 _DEVICE = re.compile(r"\d+")
 
 
@@ -58,6 +59,12 @@ def _split_words() -> dict[str, Split]:
 
 
 @functools.cache
+def split_of_places() -> dict[str, Split]:
+    """The words that say the split of what lies in a folder or file of that name."""
+    return _split_words() | {word: split for split, words in data()["split_of_places"].items() for word in words}
+
+
+@functools.cache
 def _spelled() -> list[tuple[re.Pattern[str], Split]]:
     return [(re.compile(pattern), split) for split, patterns in data()["spelled"].items() for pattern in patterns]
 
@@ -82,9 +89,12 @@ def lookup(raw_name: str, split: Split | None = None, file: str = "") -> Word:
     split_words = _split_words()
     said = next((split_words[word] for word in words if word in split_words), None)
     known = next((split for pattern, split in _spelled() if pattern.search(raw_name)), None)
-    folder = next((split_words[part] for part in reversed(file.lower().split("/")[:-1]) if part in split_words), None)
+    places = split_of_places()
+    folder = next((places[part] for part in reversed(file.lower().split("/")[:-1]) if part in places), None)
     found: Split | None = split or said or known or folder
-    entry = _find(words)
+    behind = tokens(raw_name.rpartition(_RUN)[2])
+    entry = _find(behind)
+    words, entry = (behind, entry) if entry else (words, _find(words))
     if entry is None:
         return Word(raw_name, found)
     if entry["name"] == "@":  # a family of names ("box_loss"): known in kind, keeps its own name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import pickle
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from event_files import VERSION, event, record, scalar_bodies, simple, sized, tensor
 
 STACK = 'Traceback (most recent call last):\n  File "t.py", line 9, in main\n    x()\nRuntimeError: boom\n'
@@ -79,6 +81,40 @@ def database() -> bytes:
         connection.commit()
         connection.close()
         return path.read_bytes()
+
+
+def projects() -> bytes:
+    """A database of Trackio with two rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "project.db")
+        connection = sqlite3.connect(path)
+        connection.executescript("""
+            pragma page_size = 512;
+            create table metrics (id integer primary key, run_id text, timestamp text, run_name text, step integer, metrics text);
+            create table configs (id integer primary key, run_id text, run_name text, config text, created_at text);
+            insert into configs values (1, 'r', 'calm-sea', '{"lr": 0.1, "_Created": "x"}', '');
+        """)
+        rows = [
+            (step + 1, "r", f"2026-03-03T10:00:0{step}+00:00", "calm-sea", step, f'{{"a/loss": {1 / (step + 1)}}}') for step in range(6)
+        ]
+        connection.executemany("insert into metrics values (?, ?, ?, ?, ?, ?)", rows)
+        connection.commit()
+        connection.close()
+        return path.read_bytes()
+
+
+def packed_log(parts: Sequence[bytes]) -> bytes:
+    return gzip.compress(b"".join(parts), mtime=0)
+
+
+def swanlab_file(parts: Sequence[bytes]) -> bytes:
+    return b":SWL\xd6\xe1\x02" + wandb_file(parts)[7:]
+
+
+def array(values: Sequence[float]) -> bytes:
+    held = io.BytesIO()
+    np.save(held, np.array(values))
+    return held.getvalue()
 
 
 def session() -> bytes:
@@ -199,6 +235,7 @@ def samples() -> dict[str, list[Sample]]:
 
 def _tables_and_documents() -> dict[str, list[Sample]]:
     return {
+        "arrays": [plain("train_loss.npy", array([0.5, 0.25, float("nan")])), plain("val_acc.npy", array([1, 2, 3]))],
         "aim": [plain(".aim/meta/chunks/ab12/000004.sst", bytes(range(64))), plain(".aim/run_metadata.sqlite", b"SQLite format 3\0" + bytes(40))],
         "binary": [
             plain("model.pt", b"PK\x03\x04" + bytes(30)),
@@ -211,6 +248,8 @@ def _tables_and_documents() -> dict[str, list[Sample]]:
             plain("c.yaml", YAML),
             plain("c.toml", "[a]\nlr = 1e-3\nb = [1,2]\n[[c]]\nx = 'y'\n"),
             plain("c.ini", "[a]\nlr = 1\nb: x\n"),
+            plain("config.py", "model = dict(type='Net', depth=4 * 2)\nlr = 1e-3\nclass C:\n    betas: tuple = (0.9, -1)\n"),
+            plain("run.gin", "# Macros:\nd_model = 512\nimport x\ntrain/run.steps = 9  # all\nrun.fn = @a.b\n"),
             plain("config.json", '{"lr": 0.1, "opt": {"betas": [0.9, 0.99], "l": [{"a": 1}]}}'),
         ],
         "delimited": [
@@ -218,6 +257,9 @@ def _tables_and_documents() -> dict[str, list[Sample]]:
             plain("p.csv", '#{"t_start": 1600000000.5}\nr,l,t\n1.0,10,0.5\n2.0,20,1.5\n'),
             plain("q.csv", "info,iter,total\n\"{'a': nan, 'b': {'c': 1.5}}\",1,100\n\"{'a': 2}\",2,100\n"),
             plain("t.tsv", "Epoch\tLossPi\n1\t-0.1\n2\tinf\n".encode("utf-16")),
+            plain("g.csv", "# seed=3, env=a\nEpoche;Verlust\n0;0,5\n1;1,25e-1\n"),
+            plain("curve.out", "# step loss lr\n# note\n 1  0.5  1e-3\n 2  nan  1e-3\n"),
+            plain("scalars/kl_loss.csv", "0,0.5\n10,0.25\n20,0.125\n"),
             plain("h.csv", "".join(f"{k};{k * 1.5};{k / 7}\n" for k in range(5))),
         ],
         "error_files": [
@@ -227,6 +269,8 @@ def _tables_and_documents() -> dict[str, list[Sample]]:
         "json_document": [
             plain("history.json", '{"loss":[0.5,0.4,0.3],"epoch":[0,1,2],"params":{"lr":0.1}}'),
             plain("metrics_epoch_3.json", '{"best_epoch":2,"training_loss":0.5,"validation_acc":NaN,"n":{"a":[[1,2],[3,4]]}}'),
+            plain("runs.json", '{"epoch_1":{"t":{"loss":0.5}},"epoch_2":{"t":{"loss":0.4}}}'),
+            plain("history.json", '{"loss":[[0,0.5],[10,0.4]],"v":{"acc":{"100":0.5,"200":0.6,"300":0.7}},"lr":0.1}'),
             plain("results.json", '[{"step":1,"loss":0.5},{"step":2,"loss":0.4,"t":{"x":1}}]'),
         ],
         "jsonlines": [
@@ -248,6 +292,8 @@ def _tables_and_documents() -> dict[str, list[Sample]]:
         "samples": [
             plain("a_answers.jsonl", f'{json.dumps(WORDS)}\n{{"prompt":["x"],"response":null}}\n'),
             plain("results.json", '{"results":{"arc":{"acc,none":0.5,"alias":"arc"}},"versions":{"arc":1},"config":{}}'),
+            plain("samples_x.jsonl", '{"doc_id":1,"arguments":[["q"," a"],["q"," b"]],"filtered_resps":[["-2.5","False"],["-1.5","True"]],"acc":1}\n' * 2),
+            plain("evals.jsonl", '{"spec":{"a":1}}\n{"type":"sampling","data":{"prompt":[{"content":"q"}],"sampled":["a"]}}\n'),
             plain("judged.csv", 'id,question,model_answer,aligned\n1,"a\nb",yes,50\n2,c,"d,e",70\n'),
         ],
         "trainer_state": [plain("trainer_state.json", json.dumps(STATE, indent=2)), plain("checkpoint-20/trainer_state.json", json.dumps(STATE))],
@@ -259,12 +305,21 @@ def _printed() -> dict[str, list[Sample]]:
     return {
         "gpu-json": [plain("gpustat.json", GPUSTAT_JSON)],
         "gpu-tools": [plain("rocm.txt", ROCM), plain("diag.txt", DIAGNOSTIC)],
+        "gzip": [
+            Sample("train.log.gz", tuple(LOGS[0].encode().splitlines(True)), packed_log),
+            Sample("m.csv.gz", (b"step,loss\n1,0.5\n2,0.25\n",), packed_log),
+        ],
         "job-report": [plain("sacct.txt", SACCT), plain("job.log", CONDOR), plain("pod.txt", POD), plain("exit_code", "137\n")],
         "kernel-log": [plain("dmesg.log", DMESG)],
         "nvidia-smi": [plain("smi.txt", TABLE), plain("gpu.csv", QUERY), plain("dmon.txt", DMON), plain("smi-q.txt", REPORT)],
         "nvidia-smi-xml": [plain("smi.xml", XML)],
         "platform-json": [plain("inspect.json", INSPECT)],
         "text": [plain(f"train{number}.log", log) for number, log in enumerate(LOGS)],
+        "wrapped": [
+            plain("container.log", "".join(json.dumps({"log": f"{line}\n", "stream": "stdout", "time": "x"}) + "\n" for line in LOGS[0].split("\n"))),
+            plain("app.jsonl", "".join(json.dumps({"level": "INFO", "message": f"step {k} loss 0.{k}\n{STACK}"}) + "\n" for k in range(4))),
+            plain("export.csv", 'timestamp,message\n1,"step 1, loss 0.5"\n2,"step 2, loss 0.4"\n3,"two\nlines 3"\n'),
+        ],
         "trackers": [plain("data-1.log", NEPTUNE), plain("messages.json", COMET), plain("metrics.jsonl", CLEARML), plain("offline-1.zip", session())],
     }  # fmt: skip
 
@@ -282,6 +337,8 @@ def _records() -> dict[str, list[Sample]]:
         field(18, field(1, 1)),
     ]
     return {
+        "swanlab": [Sample("swanlog/run-a/run-a.swanlab", tuple(swanlab_records()), swanlab_file)],
+        "trackio": [plain("project.db", projects())],
         "tfevents": [
             Sample("events.out.tfevents.1700000000.host", (*scalars, settings), event_file),
             Sample("many.tfevents.1", tuple(event(k, simple(f"t/{k % 3}", k)) for k in range(24)), event_file),  # enough to be read as columns
@@ -293,6 +350,19 @@ def _records() -> dict[str, list[Sample]]:
             plain("wandb/run-1-abc/files/config.yaml", "_wandb:\n  value: {}\nlr:\n  desc: null\n  value: 0.1\n"),
         ],
     }  # fmt: skip
+
+
+def swanlab_records() -> list[bytes]:
+    """A start, two scalars, a line of the console and an end, each with its number."""
+    when = field(1, 9)
+    scalars = [
+        field(1, b"train/loss") + field(2, step) + field(4, when) + field(5, b"\x09" + struct.pack("<d", 1 / step)) for step in (1, 2)
+    ]
+    records = [(10, field(1, b"p") + field(12, when)), *((13, one) for one in scalars), (16, field(1, STACK.encode()) + field(4, 1))]
+    return [
+        field(1, at + 1) + sized(kind << 3 | 2, body)
+        for at, (kind, body) in enumerate([*records, (11, field(1, 2) + field(2, STACK.encode()))])
+    ]
 
 
 # ---------------------------------------------------------------------- damage

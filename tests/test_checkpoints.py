@@ -39,7 +39,6 @@ def read(name: str, data: bytes, size: int | None = None) -> Reading:
         ("weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5 file"),
         ("x.npy", b"\x93NUMPY\x01\0" + bytes(20), "NumPy array"),
         ("plot.png", b"\x89PNG\r\n\x1a\n" + bytes(20), "PNG image"),
-        ("train.log.gz", b"\x1f\x8b\x08" + bytes(20), "gzip archive"),
         ("model.ckpt.data-00000-of-00001", b"\x01\0\xff" * 20, "TensorFlow checkpoint shard"),
         ("net.caffemodel", b"\x0a\x04\0\xff" * 20, "Caffe model"),
         ("strange", b"\0\x01\x02\xff" * 20, "binary file"),

@@ -151,3 +151,71 @@ def test_does_not_claim_logs(tmp_path):
     assert configs.claims(source(tmp_path, "train.txt", "epoch: 1\nloss: 2\n")) == NO
     assert configs.claims(source(tmp_path, "config.txt", "Starting the run now\nall is well here\n")) == NO
     assert configs.claims(source(tmp_path, "c.yaml", b"\x00\x01\x02")) == NO
+
+
+def test_python_configs_are_parsed_and_never_run(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (
+        '"""Run 7."""\nimport os\nLR = 3e-4\nbatch: int = 8 * 4  # a device\nmodel = dict(type="Net", depth=[1, 2], head=dict(act=None))\n'
+        "opt = {'name': 'sgd', 'betas': (0.9, -1)}\nstages = [dict(k=1), dict(k=2)]\nfolder = os.makedirs('RAN')\n"
+        "def build():\n    lr = 99\nclass Cfg:\n    hidden = 64\n"
+    )
+    reading = read("config.py", text)
+    assert values(reading) == {
+        "LR": 3e-4,
+        "batch": 32,
+        "model.type": "Net",
+        "model.depth": [1, 2],
+        "model.head.act": None,
+        "opt.name": "sgd",
+        "opt.betas": [0.9, -1],
+        "stages.0.k": 1,
+        "stages.1.k": 2,
+        "Cfg.hidden": 64,
+    }
+    assert lines(reading)["model.head.act"] == 5 and not (tmp_path / "RAN").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.py", "import argparse\nlr = 0.1\nwd = 0.1\nbs = 1\n"),  # defaults: the command line says what was run
+        ("train.py", "import torch\nlr = 0.1\nbs = 3\nwd = 0\n"),
+        ("model.py", "def f():\n    x = 1\n"),
+    ],
+)
+def test_source_code_is_no_config(tmp_path, name, text):
+    assert configs.claims(source(tmp_path, name, text)) == NO
+
+
+def test_no_warning_of_the_sources_reaches_the_user(read, recwarn):
+    assert values(read("config.py", "a = '\\%'\nb = 1\n"))["b"] == 1
+    assert not recwarn.list
+
+
+def test_a_dumped_config_under_any_name(read):
+    assert values(read("faster_rcnn.py", "auto = dict(base=16)\nlr = 0.02\nhooks = None\n")) == {"auto.base": 16, "lr": 0.02, "hooks": None}
+
+
+@pytest.mark.parametrize(
+    "text", ["x = " + "(" * 50_000, "x = " + "-" * 50_000 + "1", "a = 1" + " + 1" * 20_000, "x = 9 ** 9 ** 9", "x = [" * 900]
+)
+def test_python_that_is_deep_or_huge(tmp_path, text):
+    found = configs.read(source(tmp_path, "config.py", text), Request())
+    assert not found.settings
+
+
+def test_gin_tabs_and_remarks(read):
+    gin = read("operative_config.gin", "import t5.models\n# Macros:\nd_model = 512\ntrain/run.steps = 900  # all\nrun.fn = @opt.Adam\n")
+    assert values(gin) == {"d_model": 512, "train/run.steps": 900, "run.fn": "@opt.Adam"} and gin.rejected == 0
+    assert values(read("hparams.txt", "lr\t0.01\nepochs\t30\nname\tbase\n")) == {"lr": 0.01, "epochs": 30, "name": "base"}
+    assert values(read("run.cfg", "[opt]\nlr = 1e-3 ; base\nurl = a;b\nq = 'x ; y'\n")) == {
+        "opt.lr": 0.001,
+        "opt.url": "a;b",
+        "opt.q": "x ; y",
+    }
+    assert values(read("train_opt.txt", "   lr: 0.1       \t[default: 0.01]\n   bs: 4      \n")) == {"lr": 0.1, "bs": 4}
+
+
+def test_values_that_swanlab_wraps(read):
+    assert values(read("config.yaml", "lr:\n  desc: ''\n  sort: 0\n  value: 0.3\n")) == {"lr": 0.3}

@@ -182,7 +182,7 @@ def test_long_runs(name: str, tmp_path: Path) -> None:
     """The same byte 20,000 times in the middle of a file: a pattern that tries every split of it would take minutes, a recursion overflow."""
     parser, place, request = PARSERS[name], Workplace(tmp_path), Request(rules.wanted())
     # Some patterns of the text reader still take the square of a run of tabs or commas; two readers give it the lines that are not theirs.
-    length = LONG // 5 if name in ("text", "gpu-tools", "nvidia-smi") else LONG
+    length = LONG // 5 if name in ("text", "gpu-tools", "nvidia-smi", "wrapped") else LONG
     with bounded() as alarm:
         for sample in SAMPLES[name]:
             for run in RUNS:

@@ -336,3 +336,110 @@ def test_every_truncation_keeps_the_whole_rows_before_it(tmp_path):
         whole = text[:cut].count("\n") - 1
         found = block(delimited.read(source(tmp_path, "m.csv", text[:cut]), Request()), "loss")
         assert found.values[:whole].tolist() == [k + 0.25 for k in range(1, whole + 1)]
+
+
+# ---------------------------------------------------------------------- sins of whole files
+
+
+@pytest.mark.parametrize(("delimiter", "encoding"), [(";", "utf-8"), ("\t", "utf-16")])
+def test_decimal_commas(read, delimiter, encoding):
+    rows = [("Epoche", "train_loss", "lr"), ("0", "1,25", "1e-3"), ("1", "0,5", "1e-3"), ("2", "nan", "5e-4")]
+    reading = read("".join(delimiter.join(row) + "\r\n" for row in rows).encode(encoding))
+    assert block(reading, "train_loss").values[:2].tolist() == [1.25, 0.5] and np.isnan(block(reading, "train_loss").values[2])
+    assert block(reading, "lr").values.tolist() == [1e-3, 1e-3, 5e-4] and reading.rejected == 0
+
+
+def test_decimal_commas_in_a_large_file(read):
+    reading = read("step;loss\n" + "".join(f"{k};0,{k % 97 + 10}\n" for k in range(9000)))
+    found = block(reading, "loss")
+    assert len(found.values) == 9000 and found.values[0] == 0.1 and found.steps[-1] == 8999
+
+
+def test_commas_that_may_part_thousands_are_no_decimals(read):
+    reading = read("step;tokens;loss\n1;1,024;x\n2;2,048;x\n")
+    assert not reading.blocks  # 1.024 or 1024: nobody can know, so it is neither
+
+
+def test_quoted_thousands(read):
+    reading = read('step,tokens,loss\n1,"1,024",0.5\n2,"1,022,048.5",0.25\n')
+    assert block(reading, "tokens").values.tolist() == [1024, 1022048.5]
+
+
+def test_settings_in_comments_on_top_know_their_line(read):
+    reading = read("# lambda_bc=10.0, gamma=0.99\n# env: hopper\n# written by the trainer = see the docs\nstep,loss\n1,0.5\n2,0.4\n")
+    assert [(s.key, s.value, s.origin.line) for s in reading.settings] == [("lambda_bc", 10.0, 1), ("gamma", 0.99, 1), ("env", "hopper", 2)]
+    assert block(reading, "loss").lines.tolist() == [5, 6]
+
+
+def test_a_long_comment_takes_no_time(read):
+    assert len(read("# " + "ab" * 20_000 + "\nstep,loss\n1,0.5\n2,0.25\n").blocks) == 1
+
+
+def test_names_in_a_comment_above_blanks_and_other_comments(read):
+    reading = read("#  step   rmse_trn   lr\n# nan where no data is\n  0   1.5e0   1e-3\n100   nan     9e-4\n", "lcurve.out")
+    assert block(reading, "rmse_trn").steps.tolist() == [0, 100] and block(reading, "lr").values.tolist() == [1e-3, 9e-4]
+
+
+def test_a_large_table_of_blanks_is_read_as_a_small_one(read):
+    rows = [f"  {k:8d}   {1 / (k + 1):.5e}\t {'nan' if k % 50 else '0.5'} \n" for k in range(9000)]
+    large, small = read("# step loss acc\n" + "".join(rows), "a.out"), read("# step loss acc\n" + "".join(rows[:90]), "b.out")
+    for name in ("loss", "acc"):
+        assert np.array_equal(block(large, name).values[:90], block(small, name).values, equal_nan=True)
+        assert block(large, name).lines.tolist() == list(range(2, 9002)) and block(large, name).steps[-1] == 8999
+
+
+def test_two_lines_of_names(read):
+    reading = read(",train,train,val\n,loss,acc,loss\nepoch,,,\n0,0.5,0.1,0.6\n1,0.4,0.2,0.5\n")
+    assert [b.raw_name for b in reading.blocks] == ["train/loss", "train/acc", "val/loss"]
+    assert block(reading, "val/loss").epochs.tolist() == [0, 1] and block(reading, "val/loss").lines.tolist() == [4, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "raw_name"),
+    [
+        ("run-a_train-tag-epoch_loss.csv", "Wall time,Step,Value\n1700000000.5,0,0.5\n1700000001.5,1,0.25\n", "epoch_loss"),
+        ("scalars/kl_loss.csv", "0,0.5\n1,0.25\n", "kl_loss"),
+        ("events/metric/top1.plx", "step|timestamp|metric\n0|2026-01-01T10:00:00+00:00|0.5\n1|2026-01-01T10:00:01+00:00|0.25\n", "top1"),
+        ("train.csv", "step,value\n0,0.5\n1,0.25\n", "value"),
+        ("log.csv", "0,0.5\n1,0.25\n", "col2"),
+    ],
+)
+def test_a_file_named_after_its_metric(read, name, text, raw_name):
+    reading = read(text, name)
+    found = block(reading, raw_name)
+    assert found.values.tolist() == [0.5, 0.25] and (raw_name == "col2" or found.steps.tolist() == [0, 1])
+
+
+def test_epoch_step_and_value_without_a_header(read):
+    found = block(read("".join(f"{k},{k * 500},{1 / k}\n" for k in range(1, 5)), "critic_loss.csv"), "critic_loss")
+    assert found.epochs.tolist() == [1, 2, 3, 4] and found.steps.tolist() == [500, 1000, 1500, 2000]
+    falls = read("".join(f"{k},{9 - k},{1 / k}\n" for k in range(1, 5)), "critic_loss.csv")
+    assert [b.raw_name for b in falls.blocks] == ["col1", "col2", "col3"]
+
+
+def test_the_envelope_of_a_downloaded_chart_is_no_series(read):
+    head = '"Step","calm-sea-3 - train/loss","calm-sea-3 - train/loss__MIN","calm-sea-3 - train/loss__MAX","q__MIN"\n'
+    reading = read(head + '"10","0.5","0.5","0.5","1"\n"20","0.25","0.25","0.25","2"\n')
+    assert [b.raw_name for b in reading.blocks] == ["calm-sea-3 - train/loss", "q__MIN"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PassengerId,Age,Fare\n1,20,7.5\n2,31,8.5\n3,44,9.5\n",
+        "y_true,y_pred\n1,1.1\n2,2.2\n3,2.9\n",
+        ",precision,recall\ncat,0.9,0.8\ndog,0.7,0.9\nbird,0.8,0.8\n",
+        "9,1,0\n2,7,1\n0,3,8\n",
+    ],
+)
+def test_tables_of_things_and_answers_are_no_history(read, text):
+    reading = read(text, "table.csv")
+    assert not reading.blocks and "not a history" in reading.notes[-1]
+
+
+def test_counters_that_end_in_id_are_no_things(read):
+    assert len(read("batch_id,loss\n0,0.5\n1,0.25\n").blocks) == 2
+
+
+def test_a_missing_value_written_as_a_rule(read):
+    assert block(read("EPOCH\tTRAIN_LOSS\tDEV_LOSS\n1\t0.5\t_\n2\t0.4\t0.6\n3\t0.3\t_\n4\t0.2\t_\n"), "DEV_LOSS").lines.tolist() == [3]

@@ -26,6 +26,27 @@ def test_a_bare_split_is_named_by_its_neighbour(tmp_path: Path) -> None:
     ]
 
 
+def test_a_total_beside_parts_of_a_loss_is_the_loss(tmp_path: Path) -> None:
+    rows = "epoch,total,recon,kl,val_total,val_recon\n" + "".join(f"{i},{2 / i},{1 / i},{1 / i},{3 / i},{2 / i}\n" for i in range(2, 9))
+    found = curves(tmp_path, vae__csv=rows)
+    assert {c.raw_name: (c.metric, c.split) for c in found if "total" in c.raw_name} == {
+        "total": ("loss", None),
+        "val_total": ("loss", "val"),
+    }
+
+
+@pytest.mark.parametrize("row", ["{i},{i},0.5", "{i},0.{i}5,x"])
+def test_a_total_of_samples_or_beside_no_loss_is_none(tmp_path: Path, row: str) -> None:
+    rows = "epoch,total,recon_loss\n" + "".join(row.format(i=i) + "\n" for i in range(2, 9))
+    assert next(c for c in curves(tmp_path, run__csv=rows) if c.raw_name == "total").metric == "total"
+
+
+def test_catboost_names_its_training_file_learn(tmp_path: Path) -> None:
+    rows = "iter\tLogloss\n" + "".join(f"{i}\t{1 / (i + 1)}\n" for i in range(8))
+    found = curves(tmp_path, learn_error__tsv=rows, test_error__tsv=rows)
+    assert {c.file: c.split for c in found} == {"learn_error.tsv": "train", "test_error.tsv": "test"}
+
+
 @pytest.mark.parametrize(("other", "split"), [("valid_log__csv", "val"), ("run_log__csv", None)])
 def test_twin_files_tell_their_split(tmp_path: Path, other: str, split: str | None) -> None:
     rows = "epoch,loss\n" + "".join(f"{i},{1 / i:.4f}\n" for i in range(1, 9))

@@ -140,6 +140,68 @@ def test_single_numbers_take_the_epoch_of_the_file_or_of_its_name(read):
     assert found.epochs.tolist() == [3]
 
 
+def test_pairs_of_step_and_value(read):
+    text = '{"train": {"loss": [[0, 0.5], [10, 0.4],\n [20, 0.3]]}, "exported/acc": [[1700000000.5, 5, 0.1], [1700000001.5, 6, 0.2]], "lr": 0.1}'
+    reading = read(json_document, "history.json", text)
+    assert block(reading, "train/loss").steps.tolist() == [0, 10, 20] and block(reading, "train/loss").lines.tolist() == [1, 1, 2]
+    assert block(reading, "exported/acc").values.tolist() == [0.1, 0.2] and block(reading, "exported/acc").times[0] == 1_700_000_000_500_000
+    assert [(s.key, s.value) for s in reading.settings] == [("lr", 0.1)]
+
+
+def test_pairs_of_a_cut_document(read):
+    reading = read(json_document, "history.json", '{"train/loss": [[0, 0.5], [10, 0.4], [20, 0.3], [3')
+    assert block(reading, "train/loss").steps.tolist() == [0, 10, 20] and reading.rejected == 1
+
+
+def test_boxes_and_falling_numbers_are_no_pairs(read):
+    reading = read(json_document, "results.json", '{"loss": [0.5, 0.4], "miou": [[3, 0.5], [1, 0.4]], "acc_box": [[1, 2], [3, 4, 5]]}')
+    assert [b.raw_name for b in reading.blocks] == ["loss"]
+
+
+def test_a_key_for_each_epoch_or_step(read):
+    text = '{"epoch_1": {"train": {"loss": 0.5}},\n "epoch_2": {"train": {"loss": 0.4}}}'
+    found = block(read(json_document, "results.json", text), "train/loss")
+    assert found.epochs.tolist() == [1, 2] and found.lines.tolist() == [1, 2]
+    text = '{"val": {"acc": {"100": 0.5, "200": 0.6, "300": 0.7}}, "lr": 0.1, "n": 1}'
+    reading = read(json_document, "log.json", text)
+    assert block(reading, "val/acc").steps.tolist() == [100, 200, 300]
+    assert {s.key: s.value for s in reading.settings} == {"lr": 0.1, "n": 1}
+
+
+def test_scores_of_classes_or_folds_are_no_steps(read):
+    reading = read(json_document, "summary.json", '{"acc": {"0": 0.5, "1": 0.6, "2": 0.7}}')
+    assert {b.raw_name for b in reading.blocks} == {"acc/0", "acc/1", "acc/2"} and all(b.steps is None for b in reading.blocks)
+
+
+def test_lists_called_by_their_split_beside_steps(read):
+    reading = read(json_document, "log.json", '{"iters": [0, 250], "train": [0.5, 0.4], "val": [0.6, 0.5], "sizes": [1, 2, 3]}')
+    assert block(reading, "train").steps.tolist() == [0, 250] and {b.raw_name for b in reading.blocks} == {"train", "val"}
+
+
+def test_tables_as_pandas_writes_them(read):
+    columns = {"epoch": {"0": 5, "1": 6}, "train_loss": {"0": 0.5, "1": None}, "note": {"0": "a", "1": "b"}}
+    found = block(read(json_document, "history.json", json.dumps(columns)), "train_loss")
+    assert found.epochs.tolist() == [5] and found.lines.tolist() == [1]
+    split = {"columns": ["step", "loss"], "index": [0, 1], "data": [[10, 0.5], [20, 0.4]]}
+    assert block(read(json_document, "log.json", json.dumps(split)), "loss").steps.tolist() == [10, 20]
+    classes = {"precision": {"0": 0.5, "1": 0.6}, "recall": {"0": 0.5, "1": 0.6}}
+    assert all(len(b.values) == 1 for b in read(json_document, "summary.json", json.dumps(classes)).blocks)
+
+
+def test_things_with_a_number_are_no_history(read):
+    boxes = [{"image_id": k, "category_id": k % 3, "score": 0.5} for k in range(9)]
+    reading = read(jsonlines, "boxes.jsonl", "".join(json.dumps(box) + "\n" for box in boxes))
+    assert not reading.blocks and "numbered by 'image_id'" in reading.notes[-1]
+    same = "".join(json.dumps({"run_id": 7, "loss": 1 / (k + 1)}) + "\n" for k in range(9))
+    assert block(read(jsonlines, "log.jsonl", same), "loss").values[0] == 1
+
+
+@pytest.mark.parametrize("name", ["hp.json", "hyper.json", "flags.json", "setup.json"])
+def test_what_was_set_is_not_measured(tmp_path, name):
+    file = source(tmp_path, name, '{"steps": 50000, "lr": 0.0003, "loss_weight": 0.5, "batch": 256, "dropout": 0.1}')
+    assert json_document.claims(file) == NO
+
+
 def test_a_plain_config_is_not_taken_for_results(tmp_path):
     assert json_document.claims(source(tmp_path, "config.json", '{"lr": 0.001, "dropout": 0.1, "loss": "mse", "betas": [0.9, 0.99]}')) == NO
 

@@ -201,7 +201,7 @@ def test_another_database_is_named_only(tmp_path: Path) -> None:
 
 def test_hostile_schema_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A view in place of a table may count for ever: the clock ends it."""
-    monkeypatch.setattr("postmortem.parsers._mlflow_database._SECONDS", 0.2)
+    monkeypatch.setattr("postmortem.parsers._sqlite.SECONDS", 0.2)
     connection = sqlite3.connect(tmp_path / "mlflow.db")
     connection.execute("create table metrics (key, value)")
     endless = "with recursive n(key) as (select 1 union all select key + 1 from n)"

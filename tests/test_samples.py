@@ -101,3 +101,42 @@ def test_broken_lines_are_counted(read):
 )
 def test_leaves_alone_what_is_no_output(tmp_path, name, text):
     assert samples.claims(source(tmp_path, name, text)) == NO
+
+
+def test_answers_inside_a_wrapper(read):
+    rows = [
+        {"spec": {"eval_name": "sums"}},
+        {"run_id": "a", "event_id": 0, "type": "sampling", "data": {"prompt": [{"role": "user", "content": "1+1?"}], "sampled": ["2"]}},
+        {"run_id": "a", "event_id": 1, "type": "sampling", "data": {"prompt": [{"role": "user", "content": "2+1?"}], "sampled": ["3"]}},
+    ]
+    reading = read("log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert [(e.data["prompt"], e.data["response"], e.line) for e in reading.events] == [("1+1?", "2", 2), ("2+1?", "3", 3)]
+    inspected = {
+        "status": "success",
+        "samples": [{"id": 1, "input": "Where?", "output": {"model": "m", "completion": "Here"}, "scores": {}}],
+    }
+    assert read("eval.json", json.dumps(inspected)).events[0].data["response"] == "Here"
+
+
+def test_turns_of_a_judged_model(read, tmp_path):
+    (tmp_path / "model_answer").mkdir()
+    row = {"question_id": 81, "model_id": "m", "choices": [{"index": 0, "turns": ["Hawaii is warm", "Bye"]}], "tstamp": 1.7e9}
+    assert "Hawaii" in str(read("model_answer/m.jsonl", json.dumps(row) + "\n").events[0].data["response"])
+    assert samples.claims(source(tmp_path, "m.jsonl", json.dumps(row) + "\n")) == NO  # training data may look the same
+
+
+@pytest.mark.parametrize(
+    "asked", [{"gen_args_0": {"arg_0": "Q", "arg_1": " no"}, "gen_args_1": {"arg_0": "Q", "arg_1": " yes"}}, [["Q", " no"], ["Q", " yes"]]]
+)
+def test_the_likeliest_of_given_choices(read, asked):
+    row = {
+        "doc_id": 0,
+        "doc": {"question": "Is it?"},
+        "arguments": asked,
+        "filtered_resps": [["-3.5", "False"], ["-1.5", "True"]],
+        "acc": 1,
+    }
+    data = read("samples_boolq.jsonl", json.dumps(row) + "\n").events[0].data
+    assert data["response"] == "yes" and data["chosen_from_given"] is True
+    written = {**row, "filtered_resps": ["it is"]}
+    assert "chosen_from_given" not in read("samples_free.jsonl", json.dumps(written) + "\n").events[0].data

@@ -80,6 +80,23 @@ def test_the_folder_says_the_split_when_the_name_does_not() -> None:
     assert lookup("train_loss", None, "validation/x").split == "train"
 
 
+def test_the_word_learn_says_a_split_of_places_only() -> None:
+    assert lookup("Logloss", None, "catboost_info/learn/events.out.tfevents.1").split == "train"
+    assert lookup("learn_time_ms").split is None and lookup("learn_throughput").metric == "learn_throughput"
+
+
+def test_the_name_of_a_run_before_that_of_a_metric() -> None:
+    """As in a table that wandb's page gives for download."""
+    word = lookup("llama-7b - train/loss")
+    assert (word.metric, word.split, word.direction) == ("loss", "train", "down")
+    assert lookup("loss - scaled by two").metric == lookup("loss_scaled_by_two").metric
+
+
+@pytest.mark.parametrize("name", ["lr-AdamW", "lr-SGD/pg1", "lr-DecoupledSGDW/group0"])
+def test_learning_rates_of_parameter_groups(name: str) -> None:
+    assert lookup(name).metric == "lr"
+
+
 def test_the_parser_knows_best() -> None:
     assert lookup("loss", "val").split == "val"
 

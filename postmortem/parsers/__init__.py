@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from types import ModuleType
 
 from postmortem.errors import UnreadableFile
 from postmortem.model import Reading
 from postmortem.parsers.base import NO, Parser, Request, SourceFile
 
+_RANK = re.compile(r"(?i)(?:^|[-_./])(?:local[-_]?|global[-_]?|world[-_]?)?rank[-_.]?(\d{1,5})(?=[-_./]|$)")
 UNCLAIMED = "not claimed"
 UNREADABLE = "unreadable"
 
@@ -26,10 +29,12 @@ def parsers() -> tuple[Parser, ...]:
     return tuple(sorted(found, key=lambda module: module.NAME))
 
 
-def claim(source: SourceFile) -> Parser | None:
-    """The parser that is surest of a file (ties go to the first by name), None where nobody wants it."""
+def claim(source: SourceFile, among: Collection[str] | None = None) -> Parser | None:
+    """The parser that is surest of a file (ties go to the first by name), None where nobody wants it. among: names of those asked."""
     best, confidence = None, NO
     for parser in parsers():
+        if among is not None and parser.NAME not in among:
+            continue
         claimed = parser.claims(source)
         if claimed > confidence:
             best, confidence = parser, claimed
@@ -38,7 +43,26 @@ def claim(source: SourceFile) -> Parser | None:
 
 def read(sources: Iterable[SourceFile], request: Request) -> list[Reading]:
     """Every file through the parser that claims it. One bad file becomes a note in its reading; the rest is still read."""
-    return [_read_one(source, request) for source in sources]
+    readings = [_read_one(source, request) for source in sources]
+    _ranks_by_name(readings)
+    return readings
+
+
+def _ranks_by_name(readings: list[Reading]) -> None:
+    """Files that differ in the number of a rank alone ("metrics_rank0.csv", "rank1/train.log") say whose they are, if rank 0 is among them.
+
+    Without rank 0 the number may be that of something else: an adapter of "rank8" has no rank 0.
+    """
+    families: dict[str, list[tuple[int, Reading]]] = {}
+    for reading in readings:
+        if said := _RANK.findall(reading.file):  # of several the first: "globalrank-3_localrank-1"
+            families.setdefault(_RANK.sub("*", reading.file), []).append((int(said[0]), reading))
+    for family in families.values():
+        if len(family) > 1 and min(rank for rank, _ in family) == 0:
+            for rank, reading in family:
+                for block in reading.blocks:
+                    block.rank = rank if block.rank is None else block.rank
+                reading.events = [event if event.rank is not None else replace(event, rank=rank) for event in reading.events]
 
 
 def _read_one(source: SourceFile, request: Request) -> Reading:

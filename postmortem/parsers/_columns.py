@@ -21,7 +21,7 @@ STEP_NAMES = (
     "total_env_steps", "total_env_interacts", "t_env", "agent_timesteps_total", "timestep", "timesteps", "iteration", "iterations",
     "iter", "iters", "global_iter", "global_iteration", "iter_num", "it", "training_iteration", "time_iterations", "update",
     "updates", "num_updates", "n_updates", "train_step", "training_step", "opt_step", "optimizer_step", "gradient_steps",
-    "total_steps", "batch", "batch_idx",
+    "current_steps", "current_step", "cur_step", "learner_steps", "learner_step", "actor_steps", "total_steps", "batch", "batch_idx",
 )  # fmt: skip
 EPOCH_NAMES = (
     "epoch", "epochs", "global_epoch", "current_epoch", "cur_epoch", "train_epoch", "epoch_num", "epoch_idx", "epoch_id", "trainer_epoch",
@@ -32,6 +32,10 @@ TIME_NAMES = (
 SPLIT_NAMES = ("split", "mode", "phase", "subset", "stage", "partition", "data_split", "dataset_split", "set")
 RANK_NAMES = ("rank", "global_rank", "process_index")
 INDEX_NAMES = ("", "unnamed_0", "index", "level_0")
+
+_COUNTERS = frozenset(
+    ("step", "iter", "iteration", "batch", "epoch", "update", "round")
+)  # what a name that ends in "id" may count besides things
 
 SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "trn", "tr", "trainer", "fit"), "train"),
@@ -49,7 +53,7 @@ _WORDS = {
     "inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "infinity": math.inf, "+infinity": math.inf, "-infinity": -math.inf,
     "1.#inf": math.inf, "-1.#inf": -math.inf, "true": 1.0, "false": 0.0,
 }  # fmt: skip
-MISSING = frozenset(("", "none", "null", "na", "n/a", "-", "--", "<na>", "nil", "#n/a"))
+MISSING = frozenset(("", "none", "null", "na", "n/a", "-", "--", "_", "<na>", "nil", "#n/a"))
 _TENSOR = re.compile(r"(?:tensor|array|np\.float\d+|Array)\(\s*+([^\s,()\[\]]++)\s*+(?:,[^()]*+(?:\([^()]*+\))?+[^()]*+)?\)")
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _GPU = re.compile(r"(?:[^\n]{0,200}\bsystem[./])?gpu\.(?:process\.)?(\d{1,4})\.")
@@ -134,6 +138,12 @@ def plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", _CAMEL.sub("_", name.strip()[:200]).lower()).strip("_")
 
 
+def is_identifier(name: str) -> bool:
+    """Whether a column numbers things ("PassengerId", "trial_id") and not moments ("step_id")."""
+    words = plain(name).split("_")
+    return words[-1] == "id" and not _COUNTERS.intersection(words)
+
+
 def clean(text: str, limit: int = 400) -> str:
     """Text that any sink can hold: no lone surrogates, no more than `limit` characters."""
     text = text if len(text) <= limit else text[: limit - 1] + "…"
@@ -168,8 +178,14 @@ def roles(names: Iterable[str]) -> Roles:
 
     return Roles(
         first(STEP_NAMES), first(EPOCH_NAMES), first(TIME_NAMES), first(SPLIT_NAMES), first(RANK_NAMES),
-        frozenset(by_plain[word] for word in INDEX_NAMES if word in by_plain),
+        frozenset(by_plain[word] for word in INDEX_NAMES if word in by_plain) | _envelopes(by_plain.values()),
     )  # fmt: skip
+
+
+def _envelopes(names: Iterable[str]) -> frozenset[str]:
+    """Columns that frame another one: a download from wandb's page has "loss__MIN" and "loss__MAX" beside "loss"."""
+    known = set(names)
+    return frozenset(name for name in known if name.endswith(("__MIN", "__MAX")) and name[:-5] in known)
 
 
 def is_inner_counter(steps: np.ndarray, epochs: np.ndarray) -> bool:

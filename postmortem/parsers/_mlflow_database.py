@@ -1,20 +1,18 @@
-"""Reads the tables of an MLflow database through SQLite, read-only, without touching locks or files beside it, and not for long."""
+"""Reads the tables of an MLflow database."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 
 from postmortem.frame import NO_STEP, NO_TIME, Block
 from postmortem.model import Origin, Reading, Setting
+from postmortem.parsers import _sqlite
 from postmortem.parsers._literals import literal, shortened
 from postmortem.parsers._mlflow_runs import lifecycle, microseconds
 from postmortem.parsers.base import LIKELY, PLAUSIBLE, SURE
@@ -22,13 +20,10 @@ from postmortem.parsers.base import LIKELY, PLAUSIBLE, SURE
 if TYPE_CHECKING:
     import sqlite3
 
-MAGIC = b"SQLite format 3\0"
+MAGIC = _sqlite.MAGIC
 _TABLES = re.compile(rb'create\s+table\s+["`\[]?(?:latest_metrics|metrics|experiments)\b', re.I)
-_SECONDS = 20.0  # of work by one statement: a hostile view could run for ever
 _MOST_ROWS = 5_000_000
-_OPS = 100_000  # SQLite instructions between two looks at the clock
 _MOST_SETTINGS = 5_000
-_ALSO = (UnicodeDecodeError, OverflowError)  # what Python's sqlite3 raises besides its own errors, for names and numbers out of damage
 _HUGE = 1.7976931348623157e308  # MLflow stores infinity as the largest double
 
 
@@ -43,35 +38,19 @@ def read(path: Path, reading: Reading) -> None:
     """All series, params and run states of a database into the reading. Damage becomes a note; what was read before it stays."""
     import sqlite3
 
-    # immutable: no lock is taken and no journal is looked at, so that the run directory stays as it is
-    address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
-    connection = None
     try:
-        connection = sqlite3.connect(address, uri=True, isolation_level=None)
-        connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        _guard(connection)
-        tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
-        if "metrics" not in tables:
-            names = shortened(", ".join(sorted(map(str, tables))) or "none", 300)
-            reading.notes.append(f"an SQLite database without MLflow's tables; its tables: {names}")
-            return
-        for part in (_metrics, _params, _runs):
-            _attempt(part, connection, reading)
-    except (sqlite3.Error, *_ALSO) as error:
+        with _sqlite.opened(path) as connection:
+            tables = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+            if "metrics" not in tables:
+                names = shortened(", ".join(sorted(map(str, tables))) or "none", 300)
+                reading.notes.append(f"an SQLite database without MLflow's tables; its tables: {names}")
+                return
+            for part in (_metrics, _params, _runs):
+                _attempt(part, connection, reading)
+    except (sqlite3.Error, *_sqlite.ALSO) as error:
         _reject(reading, error)
-    finally:
-        if connection is not None:
-            connection.close()
-    if path.with_name(path.name + "-wal").exists():
-        reading.notes.append("a write-ahead log lies beside the database: its newest rows are not in this reading")
-
-
-def _guard(connection: sqlite3.Connection) -> None:
-    """No functions from the schema, no writing, and an end after some seconds."""
-    for pragma in ("trusted_schema = off", "query_only = on", "cell_size_check = on", "mmap_size = 0"):
-        connection.execute(f"pragma {pragma}")
-    end = time.monotonic() + _SECONDS
-    connection.set_progress_handler(lambda: time.monotonic() > end, _OPS)
+    if note := _sqlite.journal_beside(path):
+        reading.notes.append(note)
 
 
 def _attempt(part: Callable[[sqlite3.Connection, Reading], None], connection: sqlite3.Connection, reading: Reading) -> None:
@@ -80,31 +59,13 @@ def _attempt(part: Callable[[sqlite3.Connection, Reading], None], connection: sq
 
     try:
         part(connection, reading)
-    except (sqlite3.Error, *_ALSO) as error:
+    except (sqlite3.Error, *_sqlite.ALSO) as error:
         _reject(reading, error)
 
 
 def _reject(reading: Reading, error: Exception) -> None:
     reading.rejected += 1
     reading.notes.append(f"the database cannot be read to its end: {shortened(str(error), 150)}")
-
-
-def _rows(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> Iterator[tuple]:
-    """(row number, columns) of a table; a column that it does not have is None. Row numbers are SQLite's rowid where it has one."""
-    import sqlite3
-
-    there = {row[1] for row in connection.execute(f"pragma table_info({table})")}
-    if not there:
-        return
-    wanted = ", ".join(column if column in there else "null" for column in columns)
-    try:
-        # "not indexed": an index has all columns too, but not in the order in which the rows were written
-        cursor = connection.execute(f"select rowid, {wanted} from {table} not indexed")
-    except sqlite3.OperationalError:  # a view or a table without rowid
-        numbers = count(1)
-        yield from ((next(numbers), *row[1:]) for row in connection.execute(f"select null, {wanted} from {table}"))
-        return
-    yield from cursor  # row by row: what stands before a damaged page is not lost with it
 
 
 @dataclass(slots=True)
@@ -123,7 +84,7 @@ def _metrics(connection: sqlite3.Connection, reading: Reading) -> None:
     found: dict[tuple[str, str], _Series] = {}
     runs: dict[str, int] = {}
     try:
-        rows = _rows(connection, "metrics", ("run_uuid", "key", "value", "timestamp", "step", "is_nan"))
+        rows = _sqlite.rows(connection, "metrics", ("run_uuid", "key", "value", "timestamp", "step", "is_nan"))
         for taken, (number, run, key, value, stamp, step, is_nan) in enumerate(rows):
             if taken == _MOST_ROWS:
                 reading.notes.append(f"only the first {_MOST_ROWS} metric values were read")
@@ -164,7 +125,7 @@ def _block(key: str, series: _Series) -> Block:
 
 def _params(connection: sqlite3.Connection, reading: Reading) -> None:
     """Parameters of all runs; of many runs with different values each stands there with its own row."""
-    for number, key, value in _rows(connection, "params", ("key", "value")):
+    for number, key, value in _sqlite.rows(connection, "params", ("key", "value")):
         if len(reading.settings) >= _MOST_SETTINGS:
             reading.notes.append(f"only the first {_MOST_SETTINGS} params were kept")
             return
@@ -173,7 +134,9 @@ def _params(connection: sqlite3.Connection, reading: Reading) -> None:
 
 def _runs(connection: sqlite3.Connection, reading: Reading) -> None:
     """How each run began and ended."""
-    for number, run, name, status, started, ended in _rows(connection, "runs", ("run_uuid", "name", "status", "start_time", "end_time")):
+    for number, run, name, status, started, ended in _sqlite.rows(
+        connection, "runs", ("run_uuid", "name", "status", "start_time", "end_time")
+    ):
         if len(reading.events) >= _MOST_SETTINGS:
             return
         reading.events += lifecycle(reading.file, shortened(str(name or run), 100), str(status or ""), (number, started), (number, ended))

@@ -18,6 +18,7 @@ from postmortem.parsers._columns import (
     STEP_NAMES,
     TIME_NAMES,
     clean,
+    is_identifier,
     moment,
     plain,
     split_of,
@@ -61,6 +62,9 @@ class Records:
         self.words: dict[str, int] = {}
         self._texts: dict[str, list[str]] = {}
         self._set: set[str] = set()
+        self._numbered: str | None = None  # a name that numbers things ("image_id"), if the first record begins with one
+        self._ids: set[float] = set()
+        self._seen = 0
 
     def add(self, record: dict[str, Any], line: int, *, series: int = 0, prefix: str = "") -> None:
         """Add one record. `line` is where it stands, `series` keeps lists of records apart that use the same names."""
@@ -78,11 +82,22 @@ class Records:
                 self._text(name, value, line)
                 if plain(name) in SAYS_SPLIT and split_of(value) is not None:
                     axes.setdefault("split", (len(SPLIT_NAMES), name, value))
+        self._count(record, numbers)
         long_name = _named_metric(record)
         if long_name is not None:
             numbers = {long_name: numbers["value"]} if "value" in numbers else {}
         self.settings(record, line)
         self._row(numbers, axes, line, series)
+
+    def _count(self, record: dict[str, Any], numbers: dict[str, float]) -> None:
+        """Look whether the first name of the records numbers things: the first hundred tell."""
+        if not self._seen:
+            first = next(iter(record), "")
+            self._numbered = first if first in numbers and is_identifier(first) else None
+        if self._numbered is not None and self._seen < 100:
+            self._seen += 1
+            self._ids.add(numbers.get(self._numbered, -1.0))
+        self._seen = max(self._seen, 1)
 
     def _row(self, numbers: dict[str, float], axes: dict[str, tuple[int, str, Any]], line: int, series: int) -> None:
         """Take the axes out of the numbers and add what is left."""
@@ -143,6 +158,10 @@ class Records:
     def finish(self) -> None:
         """Put the rows into the reading, unless the records are a table of things rather than a history."""
         if not self.has_axis:
+            if self._numbered is not None and len(self._ids) > 0.5 * self._seen:
+                what = f"each numbered by {clean(self._numbered, 60)!r}"
+                self.reading.notes.append(f"records without step, epoch or time, {what}: not a history, so no curve")
+                return
             for name, texts in self._texts.items():
                 if len(texts) >= 3 and len(set(texts)) >= NAMING * len(texts):
                     what = f"each named by {clean(name, 60)!r}"

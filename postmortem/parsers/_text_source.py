@@ -73,20 +73,20 @@ class Bytes:
 
         A number stands for so many lines that are passed over.
         """
-        with open(self.source.path, "rb", buffering=0) as file:
+        with self.source.path.open("rb", buffering=0) as file:
             for start, end in self._spans:
                 if start:
                     yield pass_over(file, start)
-                rest = yield from self._whole_lines(file, end)
+                rest = yield from self._whole_lines(file, file.tell() if start else 0, end)  # what is unpacked while it is read cannot tell
                 if rest and end < self.source.size:
                     file.seek(-len(rest), os.SEEK_CUR)  # half a line is no line: it is passed over
                 elif rest:
                     yield _plain(rest)
 
-    def _whole_lines(self, file: BinaryIO, end: int) -> Generator[bytes, None, bytes]:
-        """Chunks of whole lines up to the byte `end`; returns what is left of the last line."""
+    def _whole_lines(self, file: BinaryIO, start: int, end: int) -> Generator[bytes, None, bytes]:
+        """Chunks of whole lines from the byte `start`, where the file stands, to `end`; returns what is left of the last line."""
         rest = b""
-        for data in self._pieces(file, end):
+        for data in self._pieces(file, start, end):
             block = rest + data
             cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
             if cut == 0:
@@ -103,16 +103,16 @@ class Bytes:
 
     def head(self, size: int) -> bytes:
         """The first bytes of the file, as they stand there."""
-        with open(self.source.path, "rb") as file:
+        with self.source.path.open("rb") as file:
             return file.read(min(size, self.source.size))
 
     def text(self, data: bytes) -> str:
         """Bytes of the file as text."""
         return data.decode(self._wide or self.encoding, "replace").replace("\0", "").removeprefix("\ufeff").replace("\r\n", "\n")
 
-    def _pieces(self, file: BinaryIO, end: int) -> Iterator[bytes]:
-        """What the file holds from here to the byte `end`; decoded from UTF-16, without NULs and holes."""
-        left, zeros, first = end - file.tell(), 0, file.tell() == 0
+    def _pieces(self, file: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+        """What the file holds from the byte `start`, where it stands, to `end`; decoded from UTF-16, without NULs and holes."""
+        left, zeros, first = end - start, 0, start == 0
         decoder = codecs.getincrementaldecoder(self._wide)("replace") if self._wide else None
         while left > 0:
             data = file.read(min(CHUNK, left))

@@ -1,4 +1,9 @@
-"""Recognises the files of an Aim repository. Its series lie in RocksDB tables in Aim's own encoding, which only aim itself can open."""
+"""Recognises the files of an Aim repository. Its series lie in RocksDB tables, which only aim itself can open.
+
+Decided on a repository that aim 3.29 wrote: the values stand in RocksDB tables (.sst, blocks packed with Snappy, the newest rows in a
+write-ahead log beside them) under keys in an encoding of Aim's own. Neither that encoding nor the layout of the keys is published as a
+format (they are Cython sources, changed by migrations), so nothing here could be held against a specification.
+"""
 
 from __future__ import annotations
 

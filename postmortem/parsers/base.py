@@ -37,8 +37,9 @@ class SourceFile:
 
     @property
     def suffix(self) -> str:
-        """The lower-case file name extension with its dot, "" where there is none."""
-        return os.path.splitext(self.basename)[1].lower()
+        """The lower-case file name extension with its dot, "" where there is none; that of the file inside for one packed with gzip."""
+        stem, suffix = os.path.splitext(self.basename)
+        return (suffix if suffix != ".gz" else os.path.splitext(stem)[1]).lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"fLaC", "FLAC audio"),
     (b"ID3", "MP3 audio"),
     (b"%PDF-", "PDF document"),
-    (b"\x1f\x8b", "gzip archive"),
     (b"BZh", "bzip2 archive"),
     (b"\xfd7zXZ\0", "xz archive"),
     (b"\x28\xb5\x2f\xfd", "zstd archive"),
@@ -57,6 +56,13 @@ _ZIP_KINDS = {
 } | dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".tar"), "PyTorch checkpoint")
 _LFS = re.compile(rb"\Aversion https://git-lfs[^\n]*\noid [^\n]*\nsize (\d+)")
 _PICKLE = re.compile(rb"\A\x80[\x02-\x05]")  # protocols 2 to 5
+# Models and traces that are written as text: what they list (split_gain, loss_changes, durations) is no curve
+_AS_TEXT = (
+    (re.compile(rb"\Atree\r?\nversion=v\d"), "LightGBM model"),
+    (re.compile(rb'\A\s*\{\s*"learner":\s*\{[^\0]*"gradient_booster"'), "XGBoost model"),
+    (re.compile(rb'\A\s*\{[^\0]*"traceEvents"\s*:\s*\[|\A\s*\[\s*\{[^{}\0]*"ph"\s*:\s*"[A-Za-z]"'), "profiler trace"),
+    (re.compile(rb'\A\s*\{"boosting_params":|\A\s*\{"features_info":[^\0]*"oblivious_trees"'), "CatBoost model"),
+)
 _SAFETENSORS = re.compile(rb"\A.{8}\{", re.S)
 
 # Names that say what a file is, where its first bytes do not
@@ -122,12 +128,19 @@ def _magic(source: SourceFile) -> tuple[bytes, str] | None:
         return b"ustar", "tar archive"
     if _PICKLE.match(head):
         return b"\x80", "PyTorch checkpoint (pickle)" if source.suffix in (".pt", ".pth", ".ckpt", ".bin", ".tar") else "pickle"
+    if kind := written_as_text(head):
+        return b"{", kind
     if source.suffix == ".safetensors" and _SAFETENSORS.match(head):
         return b"{", "safetensors model"
     for magic, kind in _MAGIC:
         if head.startswith(magic) and (magic not in _SHORT or _binary(head)):
             return magic, kind
     return None
+
+
+def written_as_text(head: bytes) -> str:
+    """What a file is that looks like a document of numbers and is a model or a trace; "" for any other."""
+    return next((kind for pattern, kind in _AS_TEXT if pattern.match(head)), "")
 
 
 def _named(source: SourceFile) -> str:

@@ -1,4 +1,4 @@
-"""Reads settings: YAML, JSON, TOML and INI files, with the line of every key."""
+"""Reads settings: YAML, JSON, TOML, INI, gin and Python files, with the line of every key."""
 
 from __future__ import annotations
 
@@ -7,29 +7,33 @@ import tomllib
 from typing import Any
 
 from postmortem.model import Reading
-from postmortem.parsers import _json, _safe_yaml
+from postmortem.parsers import _json, _python_config, _safe_yaml
 from postmortem.parsers._columns import clean
 from postmortem.parsers._records import MOST_SETTINGS, add_setting
 from postmortem.parsers._textblocks import text_of, whole
 from postmortem.parsers.base import NO, PLAUSIBLE, Request, SourceFile
 
 NAME = "configs"
-ABOUT = "Settings: YAML (hydra, Lightning hparams.yaml, YOLO args.yaml), JSON (argparse dumps), TOML, INI and `key: value` text."
+ABOUT = "Settings: YAML (hydra, Lightning hparams.yaml, YOLO args.yaml), JSON (argparse dumps), TOML, INI, gin, mmcv's Python, `key: value` text."
 
 LARGEST = 4 * 1024 * 1024  # bytes of a settings file that are read
 YAML = (".yaml", ".yml")
-INI = (".ini", ".cfg", ".conf")
+INI = (".ini", ".cfg", ".conf", ".gin")
 SETTING_NAME = re.compile(
-    r"(?:^|[_\-.])(?:config|cfg|args?|params?|hparams|opts?|options|settings|overrides|arguments|flags)(?:[_\-.\d]|$)"
+    r"(?:^|[_\-.])(?:configs?|cfg|conf|args?|params?|parameters?|h(?:yper)?_?params?|hyper(?:_?parameters?)?|hp|opts?|options|settings?|overrides"
+    r"|arguments|flags|flagfile)(?:[_\-.\d]|$)"
 )
 NOT_SETTINGS = re.compile(r"tokenizer|vocab|special_tokens|added_tokens|merges|\.index\.json$|dataset_info|chat_template")
 VOCABULARY = 2_000  # a JSON object with more keys than this, all of them numbers, is a vocabulary
+_WRAPPING = {"value", "desc", "sort"}
 LONG_LIST = 50  # a list of objects longer than this is data, not settings
 
 _YAML_LINE = re.compile(r"\s*(?:---|%YAML|- |\{|\[|[\"']?[\w./ \-$@]++[\"']?\s*+:(?:\s|$))")
 # The value begins at something visible and is stripped afterwards: a pattern that trims both ends tries every split of long blanks.
-_PAIR = re.compile(r"\s*+(?:--)?(?P<key>[A-Za-z_][\w.\-/]*+)\s*+(?:=|:(?=\s))\s*+(?P<value>.*)")
-_DEFAULT = " [default:"  # argparse helpers print it behind a value: "lr: 0.1   [default: 0.01]"
+_PAIR = re.compile(r"\s*+(?:--)?(?P<key>[A-Za-z_][\w.\-/]*+)(?:\s*+(?:=|:(?=\s))| *+\t)\s*+(?P<value>.*)")
+_DEFAULT = re.compile(r"\s\[default:.*")  # argparse helpers print it behind a value: "lr: 0.1   [default: 0.01]"
+_REMARK = re.compile(r"\s[;#](?:\s.*)?$")  # behind a value in INI and gin files; a quoted one keeps it
+_IMPORT = re.compile(r"(?:import|include) |from \S+ import ")  # gin files begin with these
 _SECTION = re.compile(r"\s*\[{1,2}(?P<name>[^\[\]]+)\]{1,2}\s*(?:[#;].*)?$")
 
 
@@ -49,6 +53,9 @@ def claims(source: SourceFile) -> float:
         return PLAUSIBLE - 0.2 if isinstance(found, list) else NO
     if source.suffix == ".toml":
         return PLAUSIBLE + 0.1
+    if source.suffix == ".py":
+        return PLAUSIBLE if source.size <= len(source.head) and _python_config.is_config(name, text) else NO
+    lines = [line for line in lines if not _IMPORT.match(line)]
     lines = [line for line in lines if not line.startswith("---")]  # rulers around a dump of options
     pairs = sum(1 for line in lines if _PAIR.match(line) or _SECTION.match(line))
     if source.suffix in INI:
@@ -74,8 +81,10 @@ def read(source: SourceFile, request: Request) -> Reading:
         _read_toml(reading, text)
     elif source.suffix in YAML:
         _read_yaml(reading, text)
+    elif source.suffix == ".py":
+        _read_python(reading, text)
     else:
-        _read_pairs(reading, text)
+        _read_pairs(reading, text, remarks=source.suffix in INI)
     if len(reading.settings) >= MOST_SETTINGS and not reading.rejected:
         reading.notes.append(f"more than {MOST_SETTINGS:,} settings: the rest is not kept")
     return reading
@@ -88,14 +97,14 @@ def _read_yaml(reading: Reading, text: str) -> None:
         at = f" at line {found.stopped_line}" if found.stopped_line else ""
         reading.notes.append(f"not read to the end{at}: {clean(found.stopped, 160)}")
     entries = found.entries
-    # wandb wraps each value: {"lr": {"desc": null, "value": 0.1}}
+    # wandb wraps each value: {"lr": {"desc": null, "value": 0.1}}; so does SwanLab, which numbers them besides
     inner = {entry.key.split(".")[1] for entry in entries if entry.key.count(".")}
-    wrapped = bool(entries) and inner <= {"value", "desc"} and "value" in inner and all("." in entry.key for entry in entries)
+    wrapped = bool(entries) and inner <= _WRAPPING and "value" in inner and all("." in entry.key for entry in entries)
     for entry in entries:
         key = entry.key
         if wrapped:
             first, _, rest = key.partition(".")
-            if rest == "desc":
+            if rest in ("desc", "sort"):
                 continue
             key = first + rest.removeprefix("value")
         if not key and isinstance(entry.value, list):  # hydra's overrides.yaml: a list of "key=value"
@@ -134,6 +143,16 @@ def _read_toml(reading: Reading, text: str) -> None:
     _placed(reading, value, text, r'(?m)^[ \t]*+(?:[\w\-".]+\.)?"?{}"?[ \t]*=')
 
 
+def _read_python(reading: Reading, text: str) -> None:
+    try:
+        for key, value, line in _python_config.settings_in(text):
+            if not add_setting(reading, key, value, line):
+                return
+    except ValueError as error:
+        reading.rejected += 1
+        reading.notes.append(f"no valid Python: {clean(str(error), 120)}")
+
+
 def _placed(reading: Reading, value: dict[str, Any], text: str, pattern: str) -> None:
     """Settings of a nested dict, each with its line. Keys stand in the text in the order of the dict, so one cursor finds them all."""
     lines = _json.Lines(text)
@@ -149,19 +168,21 @@ def _placed(reading: Reading, value: dict[str, Any], text: str, pattern: str) ->
             return
 
 
-def _read_pairs(reading: Reading, text: str) -> None:
-    """INI files and `key: value` or `key = value` text."""
+def _read_pairs(reading: Reading, text: str, *, remarks: bool = False) -> None:
+    """INI files and `key: value` or `key = value` text. `remarks`: what follows a ";" or "#" is no part of a value."""
     section = ""
     odd = 0
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.lstrip()[:1] in "#;" or line.startswith(("---", "===")) or len(line) > 10_000:
+        if not line.strip() or line.lstrip()[:1] in "#;" or line.startswith(("---", "===")) or len(line) > 10_000 or _IMPORT.match(line):
             continue
         if head := _SECTION.match(line):
             section = head["name"].strip() + "."
         elif (pair := _PAIR.match(line)) is not None:
             value = pair["value"].rstrip()
             if value.endswith("]"):
-                value = f" {value}".partition(_DEFAULT)[0].strip()
+                value = _DEFAULT.sub("", f" {value}").strip()
+            if remarks and value[:1] not in ("'", '"'):
+                value = _REMARK.sub("", f" {value}").strip()
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
             if not add_setting(reading, section + pair["key"], value[1:-1] if quoted else _safe_yaml.scalar(value), number):
                 return

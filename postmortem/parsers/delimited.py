@@ -9,19 +9,20 @@ import numpy as np
 
 from postmortem.model import Origin, Reading, Setting
 from postmortem.parsers import _cells
-from postmortem.parsers._columns import Roles, clean, roles, split_of
-from postmortem.parsers._dialect import LONGEST_RECORD, Dialect, fields, is_header, is_telemetry, sniff
+from postmortem.parsers._columns import Roles, clean, is_identifier, roles, split_of
+from postmortem.parsers._dialect import BLANKS, LONGEST_RECORD, Dialect, fields, is_header, is_telemetry, sniff
 from postmortem.parsers._table import Rows, Table, finish, occurrences
+from postmortem.parsers._table_names import are_predictions, named_by_file
 from postmortem.parsers._textblocks import blocks, decode, text_of
 from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, Request, SourceFile
 
 NAME = "delimited"
 ABOUT = "Tables of numbers: CSV, TSV, `;` and headerless tables; Lightning, YOLO, Keras CSVLogger, RLlib and spinup progress files."
 
-SUFFIXES = (".csv", ".tsv", ".tab", ".dat")
+SUFFIXES = (".csv", ".tsv", ".tab", ".dat", ".plx")  # .plx: Polyaxon's events, one metric a file
 SMALL_BLOCK = 64 * 1024  # below this the standard library is faster than a call into Polars
 QUOTED_LINES = 200  # lines that one quoted cell may span
-SAMPLE_ROWS = 200
+_BLANKS, _AT_ENDS = re.compile(rb"[ \t]+"), re.compile(rb"^ | $", re.MULTILINE)
 
 
 def claims(source: SourceFile) -> float:
@@ -45,6 +46,7 @@ def read(source: SourceFile, request: Request) -> Reading:
     if dialect is None:
         reading.notes.append("no table of numbers found")
         return reading
+    dialect = named_by_file(dialect, source.basename, text_of(source.head))
     reader = _Reader(reading, dialect)
     line = 0
     for block in blocks(source.path, source.head):
@@ -82,8 +84,8 @@ class _Reader:
             self.reading.settings.append(Setting(clean(key), value, Origin(self.reading.file, line)))
 
     def _settings(self) -> None:
-        for key, value in (self.dialect.settings or {}).items():
-            self._setting(key, value, 1)
+        for key, value, line in self.dialect.settings:
+            self._setting(key, value, line)
             if key == "t_start" and isinstance(value, int | float):
                 self.start_time = float(value)
 
@@ -94,6 +96,10 @@ class _Reader:
         skip = max(0, self.dialect.body - line)
         if skip:
             data = b"\n".join(data.split(b"\n", skip)[skip:])
+        if self.dialect.decimal_comma:
+            data = data.replace(b",", b".")
+        if self.dialect.delimiter == BLANKS:  # one blank between cells and none at the ends, so that the fast way can read the block
+            data = _AT_ENDS.sub(b"", _BLANKS.sub(b" ", data))
         first = line + skip + 1
         if len(data) >= SMALL_BLOCK and self._regular(data):
             done = _cells.with_polars(data, self.dialect.delimiter, self.names, self.times_seen, self.roles, as_text=self.numeric_as_text)
@@ -220,16 +226,26 @@ class _Reader:
         if self.headers > 1:
             reading.notes.append(f"{self.headers} header lines: the file was started {self.headers} times")
         if not self.dialect.has_header:
-            reading.notes.append("no header line: columns are called col1, col2 ...")
+            reading.notes.append(self.dialect.origin or "no header line: columns are called col1, col2 ...")
         if self.rows == 0:
             reading.notes.append("a header and no rows")
         wide = self.roles
         has_axis = wide.step or wide.epoch or wide.time or (self.start_time is not None)
-        if not has_axis and (about := self.text.unlike_a_history()):
-            what = f"column {clean(about, 60)!r} names each row"
+        if not has_axis and (what := self._no_history()):
             reading.notes.append(f"a table of records, not a history: no step, epoch or time column, and {what}")
             return
         finish(reading, self.table, self.text.mostly_text(self.table))
         for name, count, example in self.text.odd_cells(self.table):
             reading.notes.append(f"{count} cell(s) of column {clean(name, 60)!r} are no numbers, first: {clean(example, 40)!r}")
             reading.rejected += count
+
+    def _no_history(self) -> str:
+        """What shows that rows without any axis are things and no points in time; "" where nothing does."""
+        about = self.text.unlike_a_history()
+        if about is not None:
+            return f"column {clean(about, 60)!r} names each row"
+        if is_identifier(self.names[0]):
+            return f"column {clean(self.names[0], 60)!r} numbers things"
+        if not self.dialect.has_header and self.rows == len(self.names) > 2:
+            return "it is square: a matrix"
+        return "it holds what was expected beside what was predicted" if are_predictions(self.names) else ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from postmortem.model import Reading
 from postmortem.parsers import _json
-from postmortem.parsers._columns import times_of, whole
+from postmortem.parsers import _json_histories as histories
+from postmortem.parsers._columns import plain, times_of, whole
 from postmortem.parsers._records import Records, add_setting, axis_of, is_metric_name
 from postmortem.parsers._table import Rows, Table, finish
 from postmortem.parsers._textblocks import whole as whole_text
@@ -25,11 +25,17 @@ RESULT_NAME = re.compile(
     r"(?:[_\-.\d]|$)"
 )
 SETTING_NAME = re.compile(
-    r"config|args|params|hparams|settings|options|tokenizer|vocab|special_tokens|added_tokens|index\.json|schema|metadata|dataset_info"
-    r"|environment"
+    r"config|args|params|hparams|hyper|(?:^|[_\-.])hp(?:[_\-.]|$)|flags|settings|options|tokenizer|vocab|special_tokens|added_tokens"
+    r"|index\.json|schema|metadata|dataset_info|environment"
+)
+# Names of what is set before a training. A document with more of them than of measured things is a config, whatever it is called.
+CHOSEN = re.compile(
+    r"^(?:n|num|max|min|use|with|is|do|no|init|initial|target|total|log|save|eval)_"
+    r"|(?:^|_)(?:batch|batch_?size|bs|lr|learning_rate|seed|dropout|hidden|layers?|heads?|dim|width|depth|optim|optimizer|scheduler|warmup"
+    r"|decay|momentum|betas?|beta\d|gamma|alpha|eps|epsilon|tau|workers|device|gpus?|path|dir|root|model|arch|dataset|data|resume|clip"
+    r"|weight|weights|coef|lambda|temperature|patience|steps|epochs|iters|size|interval|freq|every|ratio)(?:_|$)"
 )
 EPOCH_IN_NAME = re.compile(r"epoch[_\-]?(\d{1,9})(?!\d)")
-SHORTEST = 2  # values that make a list a history
 MOST_SERIES = 20_000
 
 
@@ -39,46 +45,28 @@ def claims(source: SourceFile) -> float:
         return NO  # a log that happens to begin with a bracket
     found = _json.peek(source.head)
     if isinstance(found, list):
-        return LIKELY - 0.1 if _is_record_list(found) else NO
+        return LIKELY - 0.1 if histories.is_record_list(found) else NO
     if not isinstance(found, dict):
         return NO
-    if found and _histories(found, ""):
+    if found and _has_histories(found):
         return LIKELY - 0.1
     named = RESULT_NAME.search(source.basename.lower()) and not SETTING_NAME.search(source.basename.lower())
     if named:
         return PLAUSIBLE + 0.1
+    chosen = sum(1 for name, value in found.items() if not isinstance(value, dict | list) and CHOSEN.search(plain(str(name))))
     measured = sum(1 for name, value in found.items() if isinstance(value, float) and is_metric_name(str(name)))
+    if chosen > measured:
+        return NO
     axis = any(axis_of(str(key))[0] in ("step", "epoch") for key in found)
     return PLAUSIBLE + 0.1 if measured + axis >= 2 and measured and not SETTING_NAME.search(source.basename.lower()) else NO
 
 
-def _histories(value: dict[str, Any], prefix: str) -> bool:
-    return next(_lists(value, prefix), None) is not None
-
-
-def _is_record_list(items: list[Any]) -> bool:
-    """Whether the list holds records of a training: objects with a number and an axis."""
-    first = next((item for item in items if isinstance(item, dict)), None)
-    if first is None:
-        return False
-    axis = any(axis_of(str(key))[0] in ("step", "epoch", "time") for key in first)
-    return axis and any(isinstance(value, int | float) for value in first.values())
-
-
-def _lists(value: dict[str, Any], prefix: str, depth: int = 0) -> Iterator[tuple[str, dict[str, Any], str, list[Any]]]:
-    """(prefix, dict that holds it, key, list) of each list that is a history: records with an axis, or numbers with a metric's name."""
-    for key, item in value.items():
-        key = str(key)
-        if isinstance(item, list) and len(item) >= SHORTEST:
-            if isinstance(item[0], dict) and item[0].get("py/object") is None:
-                if _is_record_list(item):
-                    yield prefix, value, key, item
-            elif is_metric_name(key) and _json.as_float(item[0]) is not None and not isinstance(item[0], str):
-                yield prefix, value, key, item
-        elif isinstance(item, list) and len(item) == 1 and isinstance(item[0], dict) and _is_record_list(item):
-            yield prefix, value, key, item
-        elif isinstance(item, dict) and depth < 6 and key not in ("config", "args", "hparams", "params", "options"):
-            yield from _lists(item, f"{prefix}{key}/", depth + 1)
+def _has_histories(value: dict[str, Any]) -> bool:
+    return (
+        bool(histories.rows_of(value))
+        or next(histories.lists(value), None) is not None
+        or next(histories.numbered(value), None) is not None
+    )
 
 
 def read(source: SourceFile, request: Request) -> Reading:
@@ -91,8 +79,11 @@ def read(source: SourceFile, request: Request) -> Reading:
         reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
     lines = _json.Lines(text)
     records = Records(reading, request)
-    if isinstance(value, list):
-        _records(records, value, _items(text, 0, len(value), lines), 0)
+    rows = histories.rows_of(value) if isinstance(value, dict) else []
+    if isinstance(value, list) or rows:
+        # the cells of a row of pandas' columns stand far apart: its number is the only place it has
+        places = list(range(1, len(rows) + 1)) if rows else _items(text, 0, len(value), lines)
+        _records(records, rows or value, places, 0)
         records.finish()
         return reading
     if not isinstance(value, dict):
@@ -100,17 +91,21 @@ def read(source: SourceFile, request: Request) -> Reading:
     table = Table()
     taken: list[int] = []
     lists = 0
-    for prefix, holder, key, items in _lists(value, ""):
-        taken.append(id(items))
-        if isinstance(items[0], dict):
-            _records(records, items, _json.lines_of_items(text, key, len(items), lines), lists)
+    for one in histories.lists(value):
+        taken.append(id(one.items))
+        places = _json.lines_of_items(text, one.key, len(one.items), lines)
+        if isinstance(one.items[0], dict):
+            _records(records, one.items, places, lists)
             lists += 1
         elif len(table.columns) < MOST_SERIES:
-            _series(reading, table, prefix + key, items, holder, _json.lines_of_items(text, key, len(items), lines))
-    if not taken:
+            paired = isinstance(one.items[0], list)
+            items, holder = histories.unpaired(histories.whole_pairs(one.items)) if paired else (one.items, one.holder)
+            _series(reading, table, one.prefix + one.key, items, holder, places[: len(items)])
+    paths = _numbered(records, value, text, lines)
+    if not taken and not paths:
         _single(reading, records, value, source.basename, text, lines)
     else:
-        _rest(reading, value, taken, text, lines)
+        _rest(reading, value, taken, paths, text, lines)
     records.finish()
     finish(reading, table)
     return reading
@@ -128,6 +123,19 @@ def _records(records: Records, items: list[Any], places: list[int], series: int)
             records.add(item, line, series=series)
         else:
             records.reading.rejected += 1
+
+
+def _numbered(records: Records, value: dict[str, Any], text: str, lines: _json.Lines) -> set[str]:
+    """Records that stand under a key for each point in time. Returns the paths of these keys."""
+    paths: set[str] = set()
+    cursor = 0
+    for one in histories.numbered(value):
+        place = _json.place_of(text, one.key, cursor)
+        line, cursor = (lines[place], place) if place >= 0 else (1, cursor)
+        paths.add(one.path)
+        flat = {one.prefix + name: item for name, item in _json.flatten(one.record)}
+        records.add(flat | {one.axis: one.number}, line)
+    return paths
 
 
 def _series(reading: Reading, table: Table, name: str, items: list[Any], holder: dict[str, Any], places: list[int]) -> None:
@@ -172,11 +180,12 @@ def _single(reading: Reading, records: Records, value: dict[str, Any], name: str
             records.add({**axes, key: item}, lines[at] if at >= 0 else 1)
 
 
-def _rest(reading: Reading, value: dict[str, Any], taken: list[int], text: str, lines: _json.Lines) -> None:
-    """What stands beside the histories: settings."""
-    for name, item in _json.flatten(value, "."):
-        if id(item) in taken or isinstance(item, list):
+def _rest(reading: Reading, value: dict[str, Any], taken: list[int], paths: set[str], text: str, lines: _json.Lines) -> None:
+    """What stands beside the histories (the lists `taken` and what lies below `paths`): settings."""
+    for name, item in _json.flatten(value):
+        below = any(name[: found.start()] in paths for found in re.finditer("/|$", name)) if paths else False
+        if id(item) in taken or isinstance(item, list) or below:
             continue
-        at = _json.place_of(text, name.rsplit(".", 1)[-1])
-        if not add_setting(reading, name, item, lines[at] if at >= 0 else None):
+        at = _json.place_of(text, name.rsplit("/", 1)[-1])
+        if not add_setting(reading, name.replace("/", "."), item, lines[at] if at >= 0 else None):
             return

@@ -14,6 +14,7 @@ from postmortem.parsers import _mlflow_database as database
 from postmortem.parsers._literals import literal, shortened
 from postmortem.parsers._mlflow_runs import lifecycle, microseconds
 from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, SURE, Request, SourceFile
+from postmortem.parsers.trackio import is_trackio
 
 NAME = "mlflow"
 ABOUT = "MLflow runs: metrics, params, tags and meta.yaml of a file store (mlruns/), and the tables of mlflow.db."
@@ -30,7 +31,7 @@ _CHUNK = 1 << 20
 def claims(source: SourceFile) -> float:
     """Files of a run folder by their place and content; a database by its magic number and the tables it makes."""
     if source.head.startswith(database.MAGIC):
-        return database.claims(source.head, source.basename)
+        return NO if is_trackio(source) else database.claims(source.head, source.basename)
     if source.basename == "meta.yaml":
         return SURE if len(set(_META.findall(source.head))) >= 2 else NO
     folder, _ = _place(source)

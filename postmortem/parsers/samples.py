@@ -25,8 +25,11 @@ PROMPTS = (
 RESPONSES = (
     "response", "model_answer", "model_output", "answer", "output", "completion", "prediction", "generated_text", "generation", "generated",
     "model_response", "pred", "predicted", "filtered_resps", "resps", "reply", "assistant", "output_text", "hypothesis", "completions",
-    "responses",
+    "responses", "sampled", "choices", "turns", "model_patch",
 )  # fmt: skip
+IDS = ("question_id", "task_id", "doc_id", "sample_id", "instance_id", "example_id")  # which prompt it was, where its text is elsewhere
+# Keys below which a record keeps what others keep at its top: OpenAI's evals ("data") and Inspect ("output")
+WRAPPERS = ("data", "output", "outputs", "result", "sample")
 STATUS = ("status", "status_code", "http_status", "error", "error_type", "error_message", "exception")
 REQUEST = ("latency", "latency_ms", "latency_s", "duration_ms", "elapsed_ms", "request_id", "endpoint", "url", "model", "retries", "prompt")
 SCORE_WORDS = re.compile(
@@ -34,7 +37,23 @@ SCORE_WORDS = re.compile(
     r"|f1|bleu|rouge\w*|pass\w*|refus\w*|toxic\w*|safe\w*|categor\w*|quality|verdict|hallucin\w*|misalign\w*)(?:_|$)"
 )
 SAMPLE_NAME = re.compile(r"answer|predict|output|generat|respons|sample|eval|result|judg|completion|infer|test")
-INNER = ("content", "question", "text", "prompt", "arg_0", "gen_args_0", "query")  # where a message or a document keeps its text
+SAMPLE_FOLDER = re.compile(r"answer|predict|generat|respons|judg|completion")
+BY_A_MODEL = frozenset(
+    ("sampled", "resps", "filtered_resps", "model_answer", "model_output", "model_response", "generated_text", "model_patch")
+)
+INNER = (
+    "content",
+    "question",
+    "text",
+    "prompt",
+    "arg_0",
+    "gen_args_0",
+    "query",
+    "turns",
+    "message",
+    "completion",
+)  # where a message or a document keeps its text
+CHOSEN = "chosen_from_given"  # marks a sample whose answer is one of those that its question came with
 MOST_SAMPLES = 5_000
 LONGEST_TEXT = 4_000
 MOST_TEXT = 32 * 1024 * 1024  # characters of prompts and answers that are held for one file
@@ -51,9 +70,17 @@ def claims(source: SourceFile) -> float:
     if _is_lm_eval(first):
         return LIKELY + 0.15
     kind = _kind(first)
-    if kind == "sample" and not _has_score(first) and not SAMPLE_NAME.search(source.basename.lower()):
+    if kind == "sample" and not _has_score(first) and not _is_output(first, source):
         return NO  # prompts and answers without a score in a file that is not called an output: training data
     return LIKELY + 0.15 if kind else NO
+
+
+def _is_output(first: dict[str, Any], source: SourceFile) -> bool:
+    """Whether the file, its folder or a key says that a model wrote the answers."""
+    folder = source.name.lower().rpartition("/")[0].rpartition("/")[2]
+    if SAMPLE_NAME.search(source.basename.lower()) or SAMPLE_FOLDER.search(folder):
+        return True
+    return not BY_A_MODEL.isdisjoint(plain(str(key)) for key in _opened(first))
 
 
 def _first(source: SourceFile) -> dict[str, Any] | None:
@@ -63,14 +90,17 @@ def _first(source: SourceFile) -> dict[str, Any] | None:
     head = source.head.lstrip()
     if head[:1] not in (b"{", b"["):
         return None
-    line = text_of(source.head).lstrip().split("\n", 1)[0]
-    if line.rstrip().endswith("}"):
+    for line in text_of(source.head).lstrip().split("\n", 2)[:2]:
+        if not line.rstrip().endswith("}"):
+            break
         try:
             found = _json.loads(line)
         except ValueError:
-            found = None
+            break
         if isinstance(found, dict) and (_kind(found) or _is_lm_eval(found)):
             return found
+        if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+            break  # only a head that tells of the whole evaluation ({"spec": {...}}) may stand before the samples
     found = _json.peek(source.head)
     found = _record_list(found) if isinstance(found, dict) and not _is_lm_eval(found) and not _kind(found) else found
     if isinstance(found, list):
@@ -86,11 +116,22 @@ def _record_list(found: dict[str, Any]) -> list[Any] | None:
     return None
 
 
+def _opened(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with what stands below one of its wrappers at its top; as it is where none holds an answer."""
+    for key in WRAPPERS:
+        inner = record.get(key)
+        if isinstance(inner, dict) and any(plain(str(name)) in RESPONSES for name in inner):
+            rest = {name: value for name, value in record.items() if name != key}
+            return {**{name: value for name, value in inner.items() if name not in rest}, **rest}
+    return record
+
+
 def _kind(record: dict[str, Any]) -> str:
     """ "sample", "request" or "" for a record that is neither."""
+    record = _opened(record)
     names = {plain(str(key)): value for key, value in record.items()}
     response = next((names[name] for name in RESPONSES if name in names and isinstance(names[name], str | list)), None)
-    prompt = any(name in names and isinstance(names[name], str | list | dict) for name in PROMPTS)
+    prompt = any(name in names and isinstance(names[name], str | list | dict) for name in PROMPTS) or any(name in names for name in IDS)
     has_time = any(axis_of(str(key))[0] == "time" for key in record)
     if has_time and any(name in names for name in STATUS) and (prompt or any(name in names for name in REQUEST)):
         return "request"
@@ -139,6 +180,7 @@ def read(source: SourceFile, request: Request) -> Reading:
 
 def _event(file: str, line: int, record: dict[str, Any]) -> Event | None:
     """A record as an event; None where it holds neither an answer nor a status."""
+    record = _opened(record)
     names = {plain(str(key)): str(key) for key in record}
     prompt_key = next((names[name] for name in PROMPTS if name in names), None)
     response_key = next((names[name] for name in RESPONSES if name in names and names[name] != prompt_key), None)
@@ -147,7 +189,10 @@ def _event(file: str, line: int, record: dict[str, Any]) -> Event | None:
     data: dict[str, object] = {}
     if prompt_key is not None:
         data["prompt"] = _text(record[prompt_key])
-    if response_key is not None:
+    chosen = _chosen(record, response_key)
+    if chosen:
+        data |= {"response": chosen, CHOSEN: True}
+    elif response_key is not None:
         data["response"] = _text(record[response_key])
     time = NO_TIME
     for name, value in _json.flatten({key: item for key, item in record.items() if key not in (prompt_key, response_key)}):
@@ -165,6 +210,27 @@ def _event(file: str, line: int, record: dict[str, Any]) -> Event | None:
             break
     told = f"{_excerpt(data.get('prompt'))} -> {_excerpt(data.get('response'))}" if response_key else _json.short(record, EXCERPT)
     return Event(file, line, "sample", clean(told, 2 * EXCERPT + 8), None if time == NO_TIME else time, data=data)
+
+
+def _chosen(record: dict[str, Any], key: str | None) -> str:
+    """The choice that lm-eval found the likeliest; "" where an answer was generated.
+
+    Of a question with given answers it stores [log likelihood, whether greedy decoding gives it] for each, as texts: nothing was written.
+    """
+    found = record.get(key) if key else None
+    if not isinstance(found, list) or len(found) < 2:
+        return ""
+    found = [item[0] if isinstance(item, list) and len(item) == 1 else item for item in found]
+    if not all(isinstance(item, list) and len(item) == 2 and str(item[1]) in ("True", "False") for item in found):
+        return ""
+    likely = [number if (number := _json.as_float(item[0])) is not None else float("-inf") for item in found]
+    best = likely.index(max(likely))
+    asked = record.get("arguments")
+    asked = (
+        asked.get(f"gen_args_{best}") if isinstance(asked, dict) else asked[best] if isinstance(asked, list) and len(asked) > best else None
+    )
+    answer = asked.get("arg_1") if isinstance(asked, dict) else asked[-1] if isinstance(asked, list) and asked else None
+    return clean(answer.strip(), 500) if isinstance(answer, str) and answer.strip() else f"choice {best + 1}"
 
 
 def _excerpt(value: object) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from postmortem.frame import Block
 from postmortem.model import Event, Origin, Reading, Setting
+from postmortem.parsers import text
 from postmortem.parsers._literals import flattened, literal, shortened
 from postmortem.parsers._protobuf import Malformed
 from postmortem.parsers._safe_yaml import DEEPEST
@@ -27,6 +28,8 @@ _CONFIG_FORM = re.compile(
     rb"\A(?:[ \t]*#[^\n]*\n|[ \t\r]*\n|wandb_version:[^\n]*\n|---[ \t\r]*\n)*"  # what may stand before the first key
     rb"[^\s#:][^\n]*:[ \t]*\r?\n(?:[ \t]+desc:[^\n]*\n)?[ \t]+value:"
 )
+_OWN_LOG = re.compile(r"debug(?:-internal|-core|-cli[.\w-]*)?\.log")
+_OWN_WORDS = re.compile(rb"\bwandb_(?:setup|init|run|internal|manager)\.py|\bwandb-core\b|\bwandb\.sdk\b|stream: starting")
 _MOST_SETTINGS = 5_000
 _LARGEST_TEXT = 16 << 20  # bytes of a JSON or YAML file that is read
 _PRIVATE = {"email", "username"}  # not needed to explain a run
@@ -39,7 +42,7 @@ def claims(source: SourceFile) -> float:
         return SURE
     if source.suffix == ".wandb":
         return LIKELY if not source.head or b"\0" in source.head or source.head.startswith(_LFS) else NO
-    if source.basename in _FILES:
+    if source.basename in _FILES or is_own_log(source):
         return SURE
     if source.basename in ("config.yaml", "config.yml") and _CONFIG_FORM.match(source.head):
         return SURE
@@ -53,9 +56,17 @@ def read(source: SourceFile, request: Request) -> Reading:
         reading.notes.append("Git LFS pointer: the file itself was not downloaded")
     elif source.head.startswith(MAGIC[:4]) or source.suffix == ".wandb":
         _log(source, request, reading)
+    elif is_own_log(source):
+        reading.settings = text.read(source, Request()).settings
+        reading.notes.append("wandb's log of itself: settings are taken from it, its errors are not those of the training")
     else:
         _document(source, reading)
     return reading
+
+
+def is_own_log(source: SourceFile) -> bool:
+    """Whether it is debug.log or a cousin of it, in which wandb's client tells of itself."""
+    return _OWN_LOG.fullmatch(source.basename) is not None and _OWN_WORDS.search(source.head) is not None
 
 
 # ---------------------------------------------------------------------- .wandb

@@ -43,7 +43,7 @@ class Thresholds:
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
-    told = answers(case)
+    told = [a for a in answers(case) if "chosen_from_given" not in a.scores]  # " yes" of two choices may be right every second time
     if len(told) < limits.answers:
         return
     texts = Counter(plain(a.response) for a in told)
@@ -97,6 +97,15 @@ quiet_on = [
         answers__jsonl=_log((f"question {i}?", " ".join(f"word{k % 25}" for k in range(i, i + 50))) for i in range(12)),
     ),
     files("short lists", answers__jsonl=_log((f"question {i}?", f"yes no {i} " * 7) for i in range(12))),
+    files(
+        "lm-eval: of the choices that came with each question the same one is the likeliest",
+        samples_boolq__jsonl="".join(
+            f'{{"doc_id": {i}, "doc": {{"question": "is {i} a prime number?"}}, "target": {i % 2},'
+            ' "arguments": {"gen_args_0": {"arg_0": "Q:", "arg_1": " no"}, "gen_args_1": {"arg_0": "Q:", "arg_1": " yes"}},'
+            f' "filtered_resps": [["-{i}.5", "False"], ["-{i}.25", "True"]], "acc": {i % 2}}}\n'
+            for i in range(20)
+        ),
+    ),
     files("three answers", answers__jsonl=_log((f"question {i}?", "I am happy to help.") for i in range(3))),
     files("three loops", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}") for i in range(3))),
 ]
