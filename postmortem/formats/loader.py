@@ -54,6 +54,7 @@ class Pattern:
     split    the split of all values of the line, unless the group `split` says it; None: not said (the name may say it)
     literal  a text that every matching line holds, for a fast look before the regex is tried; "" is none
     header   gives step, epoch and split for the lines after it
+    aside    its epoch holds for this line only: somebody counts for himself
     """
 
     name: str
@@ -63,6 +64,7 @@ class Pattern:
     names: Mapping[str, str] = field(default_factory=dict)
     header: bool = False
     pair_source: str = ""
+    aside: bool = False
 
     @functools.cached_property
     def regex(self) -> re.Pattern[str]:
@@ -140,6 +142,7 @@ class Ending:
     what     start, finish, or the manner of death: time-limit, preempted, cancelled, out-of-memory, node-fail, ...
     regex    compiled verbose, used with `search` on one line; its named groups (exit_code, signal, job, ...) are facts
     literal  a text that every matching line holds; "" is none
+    last     counts only as the last line of a file
     marks    facts of every such line: job_start (a job begins here), job_end (nothing of this job comes after it)
     """
 
@@ -151,6 +154,7 @@ class Ending:
     marks: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
     near_misses: tuple[str, ...] = ()
+    last: bool = False
 
     @functools.cached_property
     def regex(self) -> re.Pattern[str]:
@@ -182,7 +186,14 @@ def load(path: Path) -> Dialect:
     try:
         patterns = tuple(
             Pattern(
-                p["name"], p["regex"], p.get("split"), p.get("literal", ""), p.get("names", {}), p.get("header", False), p.get("pair", "")
+                p["name"],
+                p["regex"],
+                p.get("split"),
+                p.get("literal", ""),
+                p.get("names", {}),
+                p.get("header", False),
+                p.get("pair", ""),
+                p.get("aside", False),
             )
             for p in data.get("pattern", [])
         )
@@ -212,6 +223,7 @@ def load_endings(path: Path) -> tuple[Ending, ...]:
                 e.get("marks", {}),
                 tuple(Sample(s["line"], e["name"], s.get("expect", {})) for s in e.get("sample", [])),
                 tuple(e.get("near_miss", [])),
+                e.get("last", False),
             )
             for e in data["ending"]
         )

@@ -67,7 +67,8 @@ def _endings_page() -> str:
         for ending in endings():
             if ending.what == what:
                 facts = sorted(set(ending.regex.groupindex))
-                parts += [f"{ending.name} ({ending.kind})" + (f", tells {', '.join(facts)}" if facts else "") + ":", ""]
+                place = ", as the last line of a file" if ending.last else ""
+                parts += [f"{ending.name} ({ending.kind}){place}" + (f", tells {', '.join(facts)}" if facts else "") + ":", ""]
                 parts += _fenced("\n".join(sample.line for sample in ending.samples))
     return "\n".join(parts)
 
@@ -76,6 +77,8 @@ def _pattern_words(pattern: Pattern, samples: list[Sample]) -> list[str]:
     notes = []
     if pattern.header:
         notes.append("Gives its step, epoch or split to the lines after it.")
+    if pattern.aside:
+        notes.append("Its epoch holds for this line only.")
     if pattern.split:
         notes.append(f"Split: {pattern.split}.")
     if pattern.pair is not None:

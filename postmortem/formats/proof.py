@@ -63,6 +63,7 @@ def _models() -> dict[str, Any]:
         pair: str = ""
         split: Side | None = None
         header: bool = False
+        aside: bool = False
         literal: str = ""
         names: dict[str, str] = Field(default_factory=dict)
 
@@ -98,6 +99,7 @@ def _models() -> dict[str, Any]:
         what: str = Field(pattern="^[a-z-]+$")
         regex: str = Field(min_length=1)
         literal: str = ""
+        last: bool = False
         marks: dict[str, str] = Field(default_factory=dict)
         sample: list[FactsModel] = Field(min_length=1)
         near_miss: list[str] = Field(min_length=1)

@@ -20,7 +20,7 @@ DOCUMENT_BYTES = 48 * 1024 * 1024  # a larger JSON document is read only this fa
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+|"')
 _LOOSE = re.compile(
     r"""(?P<string>"(?:[^"\\]|\\.)*")|(?P<single>'(?:[^'\\]|\\.)*')|(?P<percent>(?<=[\d.])\s?%)|(?P<comma>,(?=\s*[\]}]))"""
-    r"""|(?P<wrap>\b[A-Za-z_][\w.]*\((?P<inner>[^()\[\]]*)\))|(?P<word>[-+]?\b(?:nan|NaN|NAN|inf|Inf|INF|Infinity|None|True|False|undefined)\b)"""
+    r"""|(?P<wrap>(?<!\.)\b[A-Za-z_][\w.]*+\((?P<inner>[^()\[\]]*)\))|(?P<word>[-+]?\b(?:nan|NaN|NAN|inf|Inf|INF|Infinity|None|True|False|undefined)\b)"""
     r"""|(?P<plus>(?<![\w.])\+(?=\d))|(?P<dot>(?<![\w.])-?\.(?=\d))|(?P<tail>(?<=\d)\.(?![\d\w]))"""
 )
 _WORDS = {"nan": "NaN", "inf": "Infinity", "infinity": "Infinity", "none": "null", "undefined": "null", "true": "true", "false": "false"}

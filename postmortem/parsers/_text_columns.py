@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import functools
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +12,7 @@ import numpy as np
 
 from postmortem.frame import NO_TIME
 from postmortem.parsers import _text_numbers as numbers
+from postmortem.parsers._text_dates import NEAR, NO_CALENDAR, Calendar, Layout, layout_of
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_prefix import STAMP
 from postmortem.parsers._text_shapes import Mined
@@ -36,6 +39,7 @@ class Column:
     runs     number of runs (comma and clock)
     suffix   the letter behind it that multiplies it, 0: none
     value    of a constant (nan, True, False)
+    below    lines below the first one of its segment, where several were put together (_text_mend)
     """
 
     kind: Kind
@@ -47,6 +51,7 @@ class Column:
     suffix: int = 0
     scale: float = 1.0
     value: float = 0.0
+    below: int = 0
 
 
 def column(text: str, num: Num, run: int) -> Column:
@@ -219,18 +224,24 @@ def _clock(mined: Mined, run: np.ndarray, where: Column) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class TimeColumn:
-    """Where a full time stamp stands: its first run of digits, whether it has parts of a second; `shift` microseconds to UTC."""
+    """Where a time stamp stands: its first run of digits, whether it has parts of a second; `shift` microseconds to UTC.
+
+    layout, first  of a stamp that is spelled in another way than "2024-01-31 10:11:12": see _text_dates
+    """
 
     run: int
     part: bool
     shift: int
+    layout: Layout | None = None
+    first: datetime.date | None = None
 
 
-def time_column(stamp: str, run: int) -> TimeColumn | None:
-    """The column of a full time stamp, None where the text is none."""
+def time_column(stamp: str, run: int, calendar: Calendar = NO_CALENDAR) -> TimeColumn | None:
+    """The column of a time stamp, None where the text is none or the file does not say of which day."""
     match = STAMP.match(stamp)
     if match is None:
-        return None
+        layout = layout_of(stamp, calendar)
+        return None if layout is None else TimeColumn(run, layout.part, 0, layout, calendar.first)
     zone = (match["zone"] or "").replace(":", "")
     minutes = (int(zone[1:3]) * 60 + int(zone[3:5])) * (-1 if zone[0] == "-" else 1) if zone else 0
     return TimeColumn(run, match["part"] is not None, minutes * 60_000_000)
@@ -239,6 +250,8 @@ def time_column(stamp: str, run: int) -> TimeColumn | None:
 def parse_times(mined: Mined, first: np.ndarray, where: TimeColumn) -> np.ndarray:
     """Microseconds since 1970 of the segments whose first runs are `first`, NO_TIME where it is no date."""
     run = first + where.run
+    if where.layout is not None:
+        return _spelled_times(mined, run, where.layout, where.first)
     begin = mined.run_starts[run]
     codes = mined.codes
     days = _days(mined, begin)
@@ -246,12 +259,44 @@ def parse_times(mined: Mined, first: np.ndarray, where: TimeColumn) -> np.ndarra
     micros = ((days * 24 + hour) * 60 + minute) * 60 + second
     micros = micros * 1_000_000 - where.shift
     if where.part:
-        part = run + 6
-        length = np.minimum(mined.run_ends[part] - mined.run_starts[part], 6)
-        fraction = _digits(mined, mined.run_starts[part] + length, length)[0].astype(np.int64)
-        micros += fraction * 10 ** (6 - length)
+        micros += _part_of_a_second(mined, run + 6)
     wrong = (days == NO_TIME) | (hour > 23) | (minute > 59) | (second > 59)
     return np.where(wrong, NO_TIME, micros)
+
+
+def _part_of_a_second(mined: Mined, run: np.ndarray) -> np.ndarray:
+    length = np.minimum(mined.run_ends[run] - mined.run_starts[run], 6)
+    return _digits(mined, mined.run_starts[run] + length, length)[0].astype(np.int64) * 10 ** (6 - length)
+
+
+def _spelled_times(mined: Mined, run: np.ndarray, layout: Layout, first: datetime.date | None) -> np.ndarray:
+    """`_text_dates.moment_of` for all segments at once."""
+    whole = functools.partial(_whole, mined)
+    if layout.compact:
+        number = whole(run)
+        year, month, day = number // 10_000, number // 100 % 100, number % 100
+    else:
+        year = whole(run + layout.year) if layout.year >= 0 else np.zeros(len(run), np.int64)
+        month = np.full(len(run), layout.named) if layout.named else whole(run + layout.month)
+        day = whole(run + layout.day)
+    if layout.short or layout.compact == 6:
+        year = year + 2000
+    if layout.year >= 0 or layout.compact > 4:
+        days = _days_of(year, month, day)
+    else:
+        assert first is not None
+        days = _days_of(np.full(len(run), first.year), month, day)
+        early = (days == NO_TIME) | (days < (first - datetime.date(1970, 1, 1)).days - NEAR)
+        days = np.where(early, _days_of(np.full(len(run), first.year + 1), month, day), days)
+    hour, minute, second = (whole(run + layout.hour + i) for i in range(3))
+    micros = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000
+    if layout.part:
+        micros += _part_of_a_second(mined, run + layout.hour + 3)
+    return np.where((days == NO_TIME) | (hour > 23) | (minute > 59) | (second > 59), NO_TIME, micros)
+
+
+def _whole(mined: Mined, run: np.ndarray) -> np.ndarray:
+    return _run_value(mined, run).astype(np.int64)
 
 
 def _two(codes: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -269,8 +314,12 @@ def _days(mined: Mined, begin: np.ndarray) -> np.ndarray:
 def _day(mined: Mined, begin: np.ndarray) -> np.ndarray:
     codes = mined.codes
     year = _two(codes, begin) * 100 + _two(codes, begin + 2)
-    month, day = _two(codes, begin + 5), _two(codes, begin + 8)
-    wrong = (month < 1) | (month > 12) | (day < 1) | (day > 31) | (year < 1)
+    return _days_of(year, _two(codes, begin + 5), _two(codes, begin + 8))
+
+
+def _days_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """Days since 1970, NO_TIME where there is no such day."""
+    wrong = (month < 1) | (month > 12) | (day < 1) | (day > 31) | (year < 1) | (year > 9999)
     months = (np.where(wrong, 1970, year) - 1970) * 12 + np.where(wrong, 1, month) - 1
     start = months.astype("M8[M]").astype("M8[D]").astype(np.int64)
     following = (months + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)

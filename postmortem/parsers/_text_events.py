@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from postmortem import formats
 from postmortem.model import Event, EventKind
+from postmortem.parsers._text_dates import NO_CALENDAR
+from postmortem.parsers._text_mend import WRAP
 from postmortem.parsers._text_needles import branches
 from postmortem.parsers._text_prefix import micros, opened
 from postmortem.patterns import Index, Sought, Wanted
@@ -35,7 +37,7 @@ class Tally:
 
 @functools.cache
 def _endings() -> tuple[tuple[Sought, formats.Ending], ...]:
-    return tuple((Sought(ending.source, re.VERBOSE, ending.literal), ending) for ending in formats.endings())
+    return tuple((Sought(ending.source, re.VERBOSE, ending.literal), ending) for ending in formats.endings() if not ending.last)
 
 
 @functools.lru_cache(maxsize=4_096)
@@ -71,6 +73,7 @@ class Watch:
         self._parts, self.index = _asked(wanted)
         self.tallies: dict[tuple[object, EventKind], Tally] = {}
         self.folded: list[Event] = []
+        self.calendar = NO_CALENDAR
 
     def reasons(self, text: str) -> Reasons | None:
         """Why this line is worth keeping, or another one may be that differs in its digits only."""
@@ -84,7 +87,7 @@ class Watch:
         endings = tuple(ending for _, ending in found if ending is not None)
         return Reasons(wanted, endings) if found else None
 
-    def look(self, shape: object, why: Reasons, line: int, text: str, labelled: bool = False) -> None:
+    def look(self, shape: object, why: Reasons, line: int, text: str, labelled: str = "") -> None:
         """Keep the line, if there is a reason to; `shape` is shared by lines that differ in their numbers only."""
         found = opened(text, labelled)
         matches: list[tuple[EventKind, int, Mapping[str, object]]] = []
@@ -96,7 +99,7 @@ class Watch:
             if (match := one.regex.search(found.bare)) is not None:
                 matches.append(("log", match.start(), {}))
                 break
-        time = micros(found.bare[found.stamp[0] : found.stamp[1]]) if matches and found.stamp else None
+        time = micros(found.bare[found.stamp[0] : found.stamp[1]], self.calendar) if matches and found.stamp else None
         for kind, at, told in matches:
             event = Event(self.file, line, kind, quoted(found.bare, at), time=time, rank=found.rank_value, data=told)
             self.tallies.setdefault((shape, kind), Tally()).offer(event)
@@ -124,7 +127,7 @@ class Watch:
 
 def quoted(bare: str, at: int) -> str:
     """The line, cut to TEXT characters around the place that matters."""
-    text = bare.strip()
+    text = bare.strip().replace(WRAP, " ")
     if len(text) <= TEXT:
         return text
     begin = max(0, min(at - TEXT // 3, len(text) - TEXT))

@@ -12,9 +12,11 @@ from postmortem.frame import NO_TIME
 from postmortem.model import Split
 from postmortem.parsers import _text_columns as columns
 from postmortem.parsers._text_builds import Builds, plain
+from postmortem.parsers._text_dates import NO_CALENDAR, Calendar
 from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_marks import SPLITS, Marks, State
+from postmortem.parsers._text_mend import mended_bytes
 from postmortem.parsers._text_plans import GLUED, MARK, NUMBERS, TRACE, WATCH, Plan, Plans, Told
 from postmortem.parsers._text_series import MOST_RANKS, Collector, Key, Points
 from postmortem.parsers._text_shapes import LONG_LINE, Mined, mined
@@ -39,11 +41,12 @@ class _Group:
 class Fast:
     """Feed it the chunks of a log, each of them whole lines; then ask `collector`, `watch` and `folder`."""
 
-    def __init__(self, file: str, watch: Watch, encoding: str = "utf-8", labelled: bool = False) -> None:
+    def __init__(self, file: str, watch: Watch, encoding: str = "utf-8", labelled: str = "", calendar: Calendar = NO_CALENDAR) -> None:
         self.encoding = encoding
         self.watch = watch
+        watch.calendar = calendar
         self.folder = Folder(file)
-        self.plans = Plans(encoding, labelled, watch)
+        self.plans = Plans(encoding, labelled, watch, calendar)
         self.collector = Collector()
         self.state = State()
         self.line = 1
@@ -54,6 +57,7 @@ class Fast:
         """The next chunk; it ends with a line end, unless it is the last one or a line is longer than a chunk."""
         if not chunk:
             return
+        chunk = mended_bytes(chunk)
         taken_apart = mined(chunk, self.line)
         ids = self.plans.ids_of(taken_apart)
         flags = self.plans.flags_of(ids)
@@ -68,7 +72,7 @@ class Fast:
             flags = np.where(taken, 0, flags).astype(np.uint8)
         self._watch(taken_apart, ids, flags)
         self._numbers(taken_apart, ids, flags)
-        self.line = taken_apart.next_line if chunk.endswith((b"\n", b"\r")) else int(taken_apart.lines[-1])
+        self.line = taken_apart.next_line if chunk.endswith((b"\n", b"\r")) else taken_apart.last_line
         self.segments += len(ids)
 
     def skip(self, lines: int) -> None:
@@ -279,11 +283,11 @@ class Fast:
         lines = taken_apart.lines[rows]
         sections = marks.sections(rows, told)
         boxes = marks.groups_before(rows) if told.boxed else None
-        for place, ((name, split, says, _), values) in enumerate(zip(told.metrics, group.values, strict=True)):
+        for place, ((name, split, says, where), values) in enumerate(zip(told.metrics, group.values, strict=True)):
             by_section = sections if split is None and not says else None
             for prefix, side, rank, some in _parts(rows, by_section, group.rank, boxes):
                 key = Key(told.family, (marks.names[prefix] if prefix >= 0 else "") + name, split or side, rank)
-                all_columns = Points(values, lines, steps, epochs, times)
+                all_columns = Points(values, lines + where.below if where.below else lines, steps, epochs, times)
                 points = all_columns if some is None else Points(*(column[some] for column in all_columns))
                 chosen = rows if some is None else rows[some]
                 found.setdefault(key, []).append((chosen, points, told.step is not None or told.epoch is not None))

@@ -10,10 +10,9 @@ _BORDER = re.compile(
     r"|(?<=[0-9a-z\])])(?=Epoch:?\s\[?\d+/\d+)"  # Keras: "loss: nanEpoch 1/1000"
     r"|(?<=[0-9a-z])\s*(?=\b\d+/\d+ \[[=>.]{8})(?<!\d)"  # Keras: "acc: 0.5  2/100 [>....."
     r"|(?<=it/s\]|s/it\])(?=[A-Z\[{0-9])"
-    r"|(?<=\x1b\[A)(?=[^\s\x1b])"  # the cursor went up a line
 )
 
-GLUE_WORDS = ("%|", "it]", "it/s]", "s/it]", "Epoch", " [=", " [>", " [.", "\x1b[A")  # a glued line holds one of these
+GLUE_WORDS = ("%|", "it]", "it/s]", "s/it]", "Epoch", " [=", " [>", " [.")  # a glued line holds one of these
 
 
 def unglued(segment: str) -> list[str]:

@@ -56,6 +56,8 @@ class Said:
     counts   it has a step that counts the whole run, not only the batches of an epoch
     section  the split that it announces for the lines after it; "" is none, "clear" ends a section
     boxed    a row of a box (`| name | 1.5 |`): its step counts for the whole box, `group` begins a group of names in it
+    aside    its epoch holds for this line only
+    firm     its step is told with its total ("Learning iteration 12/1500"): a row below it that counts ("Total timesteps: 90") is no step
     row      how well its counter counts, where the line is a row with a counter and nothing else (_text_rows); -1: it is none
     """
 
@@ -72,6 +74,8 @@ class Said:
     columns: Columns | None = None
     boxed: bool = False
     group: str | None = None
+    aside: bool = False
+    firm: bool = False
     row: int = -1
     code: bool = False
 
@@ -115,7 +119,7 @@ def _dialect(line: Opened) -> Said | None:
     for one in fields:
         if not one.role and (num := numbers.at(text, one.start, one.end, flags=True)) is not None:
             found.metrics.append(Metric(one.name, num, None if pairs.says_split(one.name) else split))
-    found.counts = found.step is not None
+    found.counts, found.aside = found.step is not None, pattern.aside
     found.family += "|s" if found.step is not None else "|"  # a line with a step and one without are an iteration and an average
     found.heads = pattern.header or (not found.metrics and (found.step is not None or found.epoch is not None))
     if found.heads:
@@ -172,6 +176,9 @@ def _generic(line: Opened) -> Said | None:
     return _words_only(text, begin)
 
 
+_TOTAL = re.compile(r"\s?/\s{0,7}\d")
+
+
 def _pairs(text: str, begin: int) -> Said | None:
     read = pairs.read(text, begin)
     if read is None:
@@ -191,6 +198,7 @@ def _pairs(text: str, begin: int) -> Said | None:
             found.step = None  # "Epoch 21 (21/251):" counts epochs twice
         if rows.is_row(text[begin:]):
             found.row = read.step_order if found.step is not None else 0
+        found.firm = found.step is not None and bool(_TOTAL.match(text, found.step.end))
     return found
 
 

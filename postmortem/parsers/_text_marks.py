@@ -33,6 +33,7 @@ class State:
     announced: bool = False  # the epoch stood in a heading, not in a line with metrics
     step: int = NO_STEP
     step_until: int = -1
+    firm_until: int = -1  # so far a heading that said its total ("12/1500") holds against rows that count something
     section: int = 0
     table: Columns | None = None
     code: int = -(1 << 40)  # ordinal of the last line of code
@@ -63,7 +64,10 @@ class Marks:
         self._box_step: list[tuple[np.ndarray, np.ndarray]] = []
         self._box_epoch: list[tuple[np.ndarray, np.ndarray]] = []
         self._own: list[tuple[str, np.ndarray]] = []
+        self._own_epoch: list[tuple[str, np.ndarray]] = []
         self._row_step: list[tuple[np.ndarray, int, np.ndarray]] = []
+        self._firm: list[tuple[np.ndarray, np.ndarray]] = []
+        self._firm_at: np.ndarray | None = None
         self._row_epoch: list[tuple[np.ndarray, int, np.ndarray]] = []
         self._blocks: np.ndarray | None = None
 
@@ -128,6 +132,12 @@ class Marks:
         for said, values in ((self._row_step, step), (self._row_epoch, epoch)):
             if told.row >= 0 and values is not None:
                 said.append((rows, told.row, values))
+        if told.row >= 0 and step is not None:
+            return  # settle() asks first whether a firm heading stands above
+        if epoch is not None and step is None and not told.heads:
+            self._own_epoch.append((told.family, rows))
+        if epoch is not None and told.aside:
+            return
         if epoch is not None:
             (self._announced if told.heads else self._epoch).append((rows, epoch))
         elif told.counts and not told.heads:
@@ -136,22 +146,43 @@ class Marks:
         if told.heads:
             steps = np.full(len(rows), NO_STEP) if step is None else whole(step)
             self._step.append((rows, steps, np.full(len(rows), -1) if step is None else ordinals + HEAD_REACH))
+            if told.row < 0:
+                self._firm.append((rows, ordinals + HEAD_REACH if told.firm else np.full(len(rows), -1)))
         elif step is not None and not told.family.endswith(DOUBTFUL):
             carried = epoch is None and told.counts
             steps = whole(step) if carried else np.full(len(rows), NO_STEP)
             self._step.append((rows, steps, ordinals + OWN_REACH if carried else np.full(len(rows), -1)))
             self._own.append((told.family, rows))
+            self._firm.append((rows, np.full(len(rows), -1)))
 
     def settle(self) -> None:
         """All counters are told: find for each segment the last ones before it."""
+        self._settle_rows()
         self._epoch_at = self._epochs_before()
         self._step_at = self._before([(rows, steps) for rows, steps, _ in self._step], self.state.step)
         self._until_at = self._before([(rows, until) for rows, _, until in self._step], self.state.step_until)
         for family, rows in self._own:
             outside = rows if self._section_at is None and self.state.section == 0 else rows[self._own_code(rows) == 0]
-            if len(outside):
-                first = int(outside.min()) + self.base
-                self.state.plain[family] = min(self.state.plain.get(family, first), first)
+            self._outside(family, outside)
+        for family, rows in self._own_epoch:
+            self._outside(family, rows[self._section_code(rows) % _HEAD == 0])
+
+    def _outside(self, family: str, rows: np.ndarray) -> None:
+        """Lines of this family with a counter of their own stand outside any section."""
+        if len(rows):
+            first = int(rows.min()) + self.base
+            self.state.plain[family] = min(self.state.plain.get(family, first), first)
+
+    def _settle_rows(self) -> None:
+        """Rows that count steps, except below a firm heading."""
+        self._firm_at = self._before(self._firm, self.state.firm_until)
+        found, self._row_step = self._row_step, []
+        for rows, order, values in found:
+            until = self.state.firm_until if self._firm_at is None else self._firm_at[rows]
+            free = rows + self.base > until
+            if free.any():
+                self._row_step.append((rows[free], order, values[free]))
+                self._step.append((rows[free], whole(values[free]), rows[free] + self.base + HEAD_REACH))
 
     def _epochs_before(self) -> np.ndarray | None:
         """The epoch that holds at each segment, and one more for what follows. None: it never changes.
@@ -237,9 +268,12 @@ class Marks:
         return np.where((told != missing) & (told == told), told, values)
 
     def sections(self, rows: np.ndarray, told: Told) -> np.ndarray | None:
-        """The section of each row as a key of SPLITS, None: none. Lines with a step that came before any section stay out of it."""
+        """The section of each row as a key of SPLITS, None: none. Lines with a counter that came before any section stay out of it."""
         if self._section_at is None and self.state.section == 0:
             return None
+        if told.epoch is not None and told.step is None and not told.boxed:
+            codes, first = self._section_code(rows), self.state.plain.get(told.family)
+            return codes if first is None else np.where((rows + self.base > first) & (codes < _HEAD), 0, codes)
         if told.step is None or told.boxed or told.family.endswith(DOUBTFUL):
             return self._section_code(rows)
         codes, first = self._own_code(rows), self.state.plain.get(told.family)
@@ -261,6 +295,8 @@ class Marks:
             state.epoch, state.announced = float(self._epoch_at[-1]), self._ends_announced
         if self._step_at is not None and self._until_at is not None:
             state.step, state.step_until = int(self._step_at[-1]), int(self._until_at[-1])
+        if self._firm_at is not None:
+            state.firm_until = int(self._firm_at[-1])
         if self._section_at is not None:
             state.section = int(self._section_at[-1])
         table = int(self._table_at[-1]) if len(self._table_at) else -1

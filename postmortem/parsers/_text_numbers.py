@@ -36,7 +36,7 @@ _SCALES = {"k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _FLAGS = {"true": 1.0, "false": 0.0}
 _WHOLE = re.compile(
     r"\s*(?:(?P<clock>\d+:\d\d:\d\d(?:\.\d+)?)|(?P<comma>[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?)"
-    r"|(?P<plain>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)(?P<unit>[kmgtb])?|(?P<word>[-+]?(?:nan(?:\(ind\)|x+)?|inf(?:inity|x+)?)))\s*%?\s*",
+    r"|(?P<plain>[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?)(?P<unit>[kmgtb])?|(?P<word>[-+]?(?:nan(?:\(ind\)|x+)?|inf(?:inity|x+)?)))\s*+(?:%\s*+)?",
     re.ASCII | re.IGNORECASE,
 )
 

@@ -28,6 +28,7 @@ _OPENING = re.compile(r"(?:[\[(]*\b(?:tensor|array|Tensor|np\.float(?:32|64))\()
 _SPLITTER = re.compile(r"[,;|{}\[\]\t\"'<>\x00-\x1f]|\s{2,}|\*{2,}|!\s|\s-+\s|:\s|=\s|=[^\s=]+\s|\.\s|\)\s+(?=\S)|^\s*\)")
 _STRONG = (":", "=", "||", "->", "=>", "\u2192")
 _THINGS = re.compile(r"\s(?:iteration|step|epoch|batche?|sample|episode|time|parameter|param|classe?|file|image)s\b", re.IGNORECASE)
+_SECONDS = re.compile(r"\s?s(?:ec(?:ond)?s?)?", re.IGNORECASE)  # "took 3 tries" and "took 2 minutes" are read by nobody
 _ARROW = re.compile(r"\s*[-=]+>")
 _NAMED = re.compile(r"(?P<bracket>[\])]?)\s?[:=]\s*[-+]?(?:[\d.]|nan|inf)", re.IGNORECASE)
 _WITHIN = re.compile(r"\b(?:over|last|past|previous)$", re.IGNORECASE)  # "reward over 100 episodes: 3.5": how many, in the name
@@ -134,7 +135,7 @@ def read(text: str, begin: int) -> Read | None:
             continue
         elif gap.strong:
             _add(found, gap.name, num)
-        elif not _THINGS.match(text, match.end()):
+        elif not _THINGS.match(text, match.end()) and (not gap.name.lower().endswith("took") or _SECONDS.fullmatch(match["unit"] or "")):
             weak.append((len(found.pairs) + len(weak), gap.name, num, found.split))
     if found.pairs or found.sure or not _prose(text, previous, lead):
         _take_weak(found, weak, text)

@@ -6,7 +6,7 @@ import itertools
 import re
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from postmortem.parsers import _text_builds as builds
 from postmortem.parsers import _text_columns as columns
 from postmortem.parsers._text_columns import Column, TimeColumn
 from postmortem.parsers._text_context import row_metrics
+from postmortem.parsers._text_dates import NO_CALENDAR, Calendar
 from postmortem.parsers._text_events import Reasons, Watch
 from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_line import Columns, Said, said
+from postmortem.parsers._text_mend import WRAP
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_pairs import says_split
 from postmortem.parsers._text_prefix import Opened, opened
@@ -50,6 +52,8 @@ class Told:
     heads: bool
     counts: bool
     boxed: bool
+    aside: bool
+    firm: bool
     row: int
 
 
@@ -70,10 +74,11 @@ class Plan:
 class Plans:
     """All shapes of a file."""
 
-    def __init__(self, encoding: str, labelled: bool, watch: Watch) -> None:
+    def __init__(self, encoding: str, labelled: str, watch: Watch, calendar: Calendar = NO_CALENDAR) -> None:
         self.encoding = encoding
         self.labelled = labelled
         self.watch = watch
+        self.calendar = calendar
         self.quick = quick(watch.index.needles, watch.index.blind)
         self.ids: dict[bytes, int] = {}
         self.plans: dict[int, Plan] = {}
@@ -207,14 +212,15 @@ class Plans:
         line = plan.line
         stamp = None
         if found.stamp is not None:
-            stamp = columns.time_column(line.bare[found.stamp[0] : found.stamp[1]], self._run(plan, found.stamp[0]))
+            stamp = columns.time_column(line.bare[found.stamp[0] : found.stamp[1]], self._run(plan, found.stamp[0]), self.calendar)
         rank = self._column(plan, found.rank)
         if rank is None and line.rank is not None:
             rank = Column("plain", bisect_left(plan.runs, line.rank[0]))
         return Told(
             family=found.family,
             metrics=[
-                (m.name, m.split, says_split(m.name), columns.column(line.bare, m.num, self._first(plan, m.num))) for m in found.metrics
+                (m.name, m.split, says_split(m.name), replace(self._column_of(plan, m.num), below=line.bare.count(WRAP, 0, m.num.start)))
+                for m in found.metrics
             ],
             step=self._column(plan, found.step),
             epoch=self._column(plan, found.epoch),
@@ -223,11 +229,16 @@ class Plans:
             heads=found.heads,
             counts=found.counts,
             boxed=found.boxed,
+            aside=found.aside,
+            firm=found.firm,
             row=found.row,
         )
 
     def _column(self, plan: Plan, num: Num | None) -> Column | None:
-        return None if num is None else columns.column(plan.line.bare, num, self._first(plan, num))
+        return None if num is None else self._column_of(plan, num)
+
+    def _column_of(self, plan: Plan, num: Num) -> Column:
+        return columns.column(plan.line.bare, num, self._first(plan, num))
 
     def _first(self, plan: Plan, num: Num) -> int:
         """Which run of digits of the segment the number begins with."""

@@ -12,8 +12,10 @@ from postmortem.frame import NO_STEP, NO_TIME
 from postmortem.model import Split
 from postmortem.parsers import _text_numbers as numbers
 from postmortem.parsers._text_context import CODE_REACH, HEAD_REACH, OWN_REACH, row_metrics, sectioned
+from postmortem.parsers._text_dates import NO_CALENDAR, Calendar
 from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_line import Columns, Metric, Said, said
+from postmortem.parsers._text_mend import WRAP, mended
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_pairs import says_split
 from postmortem.parsers._text_prefix import Opened, micros, opened
@@ -40,11 +42,13 @@ class _Point:
 class Reference:
     """The state of a log at a line: feed it segment by segment, then ask for `collected()`."""
 
-    labelled: bool = False
+    labelled: str = ""
+    calendar: Calendar = NO_CALENDAR
     epoch: float = math.nan
     announced: bool = False  # the epoch stood in a heading, not in a line with metrics
     step: int = NO_STEP
     step_until: int = -1
+    firm_until: int = -1  # so far a heading that said its total holds against rows that count something
     section: Split | None = None
     below_head: bool = False  # the section was announced by a heading with a step or an epoch
     table: Columns | None = None
@@ -97,7 +101,11 @@ class Reference:
         self.section, self.below_head = sectioned(found.section), True
         if found.epoch is not None:
             self.epoch, self.announced = numbers.value(bare, found.epoch), True
+        if found.row >= 0 and found.step is not None and self.ordinal <= self.firm_until:
+            return
         self.step, self.step_until = NO_STEP, -1
+        if found.row < 0:
+            self.firm_until = self.ordinal + HEAD_REACH if found.firm else -1
         if found.step is not None:
             self.step, self.step_until = _whole(bare, found.step), self.ordinal + HEAD_REACH
         if found.row >= 0 and found.step is not None:
@@ -127,14 +135,19 @@ class Reference:
                 section = None
             elif found.family in self.plain:
                 section = None
+        elif found.epoch is not None and not found.boxed and section is None:
+            self.plain.add(found.family)
+        elif found.epoch is not None and not found.boxed and found.family in self.plain and not self.below_head:
+            section = None
         rank = _rank(opened_line, found)
-        time = NO_TIME if found.stamp is None else micros(bare[found.stamp[0] : found.stamp[1]])
+        time = NO_TIME if found.stamp is None else micros(bare[found.stamp[0] : found.stamp[1]], self.calendar)
         for metric in found.metrics:
             self._point(line, bare, found, metric, (step, epoch, NO_TIME if time is None else time, section, rank))
-        if found.epoch is not None and not found.boxed:
+        if found.epoch is not None and not found.boxed and not found.aside:
             self.epoch, self.announced = own_epoch, False
         if stepped:
             carried = found.epoch is None and found.counts
+            self.firm_until = -1
             self.step, self.step_until = (own_step, self.ordinal + OWN_REACH) if carried else (NO_STEP, -1)
 
     def _point(self, line: int, bare: str, found: Said, metric: Metric, place: tuple[int, float, int, Split | None, int | None]) -> None:
@@ -143,7 +156,8 @@ class Reference:
         split = metric.split or (None if says_split(name) else section)
         key = Key(found.family, name, split, rank)
         own = found.step is not None or found.epoch is not None
-        point = _Point(key, numbers.value(bare, metric.num), line, step, epoch, time, own, self.ordinal, own or found.boxed)
+        below = bare.count(WRAP, 0, metric.num.start)
+        point = _Point(key, numbers.value(bare, metric.num), line + below, step, epoch, time, own, self.ordinal, own or found.boxed)
         (self.box if found.boxed else self.points).append(point)
 
     def _close_box(self) -> None:
@@ -203,10 +217,13 @@ def _rank_value(line: Opened, found: Said) -> int | None:
 
 
 def reference(
-    some: Iterable[tuple[int, str]], labelled: bool = False, taken: Callable[[int, str], bool] = lambda line, text: False
+    some: Iterable[tuple[int, str]],
+    labelled: str = "",
+    taken: Callable[[int, str], bool] = lambda line, text: False,
+    calendar: Calendar = NO_CALENDAR,
 ) -> Collector:
     """Read (line number, segment) pairs one by one; those that are `taken` belong to tracebacks."""
-    reader = Reference(labelled)
+    reader = Reference(labelled, calendar)
     for line, text in some:
         if taken(line, text):
             reader.skip(text)
@@ -217,7 +234,10 @@ def reference(
 
 def segments(text: str) -> Iterator[tuple[int, str]]:
     r"""The segments of a decoded log with the line they stand in: `\r` ends a segment, `\n` a segment and a line."""
-    for number, line in enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), 1):
+    number = 1
+    for line in mended(text.replace("\r\n", "\n")).removesuffix("\n").split("\n"):
         for segment in line.replace("\b", "\r").split("\r"):
             for piece in unglued(segment):
                 yield number, piece
+                number += piece.count(WRAP)
+        number += 1

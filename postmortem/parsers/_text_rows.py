@@ -15,7 +15,7 @@ import numpy as np
 LONGEST_BLOCK = 200  # lines; a longer run of rows is no block that was printed at once
 _EDGE = re.compile(rb"(?:[-=+*#_~.>\s]|\xe2[\x80-\x9f][\x80-\xbf])*")  # an empty line or a rule
 _INDENTED = (b"  ", b"\t", b" \t")
-_ROW = re.compile(r"\s*[^\W\d][\w ./#%()-]*?(?:\s*[:=]\s*|\s{2,})\d[\d,]*\s*")
+_ROW = re.compile(r"\s*+[^\W\d][\w./#%()-]*+(?: ++[\w./#%()-]++)*?(?:\s*+[:=]\s*+|\s{2,}+)\d[\d,]*+\s*+")  # a blank is tried once only
 
 
 def is_row(message: str) -> bool:

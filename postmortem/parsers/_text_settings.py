@@ -23,10 +23,13 @@ _EQUALS = re.compile(rf"(?<![\w.])({_NAMES})=('[^']*'|\"[^\"]*\"|\[[^\]]*\]|\([^
 _COLONS = re.compile(rf"(?<![\w.])({_NAMES}) : (\[[^\]]*\]|\S+)")
 _LINE = re.compile(
     r"^(?P<indent>[\s|>{(]*)(?:[-*\u2022] )?(?:--)?(?P<quote>['\"]?)(?P<key>[A-Za-z_][\w.\-/]*(?: [A-Za-z(][\w.\-/)]*){0,3})(?P=quote)"
-    r"\s*(?::|=|\.{3,})\s*(?P<value>\S.*?)[,})]*\s*$"
+    r"\s*(?::|=|\.{3,})\s*(?P<value>\S.*)$"
 )
 _PARENT = re.compile(r"^(?P<indent>[\s|>]*)['\"]?(?P<key>[A-Za-z_][\w.\-/ ]{0,60}?)['\"]?\s*:\s*$")
 _DICTIONARY = re.compile(r"\{\s*['\"][\w./-]+['\"]\s*:.*\}")
+# What torchrun prints of the processes that failed, as rows of names and values below one of these, up to a rule.
+_FAILED = re.compile(r"\s*(?:Root Cause|(?:Other )?Failures)\b[^:]{0,60}:\s*$")
+_RULED = re.compile(r"\s*(?:={10,}|\*{10,}|-{10,})\s*$")
 _PROSE = re.compile(
     r"^(?:warning|error|note|usage|info|traceback|file|https?|hint|loading|downloading|saving|time|total|epoch|step|iter)\b", re.IGNORECASE
 )
@@ -61,9 +64,13 @@ def _found(lines: list[str]) -> Iterator[_Found]:
     row: list[_Found] = []
     parents: list[tuple[int, str]] = []
     gap = 0
+    failed = False
     for number, raw in enumerate(lines, 1):
         line = opened(raw[:20_000].rstrip("\r"))
         message = line.bare[line.message :]
+        failed = _FAILED.match(message) is not None or (failed and _RULED.match(message) is None)
+        if failed:
+            continue
         many = list(_in_one_line(message, number))
         single = None if many else _single(message, number, parents)
         if single is not None:
@@ -103,9 +110,12 @@ def _single(message: str, number: int, parents: list[tuple[int, str]]) -> _Found
         parents[:] = [one for one in parents if one[0] < indent] + [(indent, match["key"].strip())]
         return None
     match = _LINE.match(message)
-    if match is None or _PROSE.match(match["key"]) or len(match["value"]) > 300:
+    if match is None or _PROSE.match(match["key"]):
         return None
-    value = match["value"].strip()
+    value = match["value"].rstrip()
+    value = (value[0] + value[1:].rstrip(",})")).rstrip()  # what closes the dictionary
+    if len(value) > 300:
+        return None
     if value.endswith((".", ":")) or len(value.split()) > 8:
         return None
     indent = len(match["indent"])

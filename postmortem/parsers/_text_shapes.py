@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from postmortem.parsers._text_mend import WRAP
+
 PAD = b" " * 24  # so that eight bytes before any digit can be loaded
 LONG_KEY = 32_768  # a shape longer than this is no log line
 LONG_LINE = 32_768  # bytes of a line that are looked at; what stands behind them is told, not read
 
 _DELETED = bytes(b for b in range(256) if chr(b) in "0123456789+-. \t=>#*" or b == 0xE2 or 0x80 <= b <= 0x9F)
+_WRAP = WRAP.encode()
 _TO_NEWLINE = bytes(10 if b == 13 else b for b in range(256))
 _KINDS = {ord("."): 3, ord(","): 4, ord(":"): 5, ord("_"): 2}
 _MARKERS = bytes(_KINDS.get(b, 2 if chr(b).isalpha() or b >= 0x80 else 1) for b in range(256))
@@ -29,7 +32,7 @@ class Mined:
     data            PAD, then the chunk
     codes           data as bytes (uint8); words  data as overlapping little-endian uint64, one for each offset
     starts, ends    (segments,) offsets of the segments in data, without their line ends
-    lines           (segments,) line number of each segment
+    lines           (segments,) line number of each segment, of its first line where several were put together (_text_mend)
     keys            shape of each segment
     run_starts, run_ends  (runs,) offsets of all runs of digits;  first  (segments,) index of a segment's first run
     """
@@ -46,9 +49,14 @@ class Mined:
     first: np.ndarray
 
     @property
+    def last_line(self) -> int:
+        """The line in which the last segment ends."""
+        return int(self.lines[-1]) + self.data.count(_WRAP, int(self.starts[-1]))
+
+    @property
     def next_line(self) -> int:
         """The line in which the next chunk begins."""
-        return int(self.lines[-1]) + int(self.codes[self.ends[-1]] == 10)
+        return self.last_line + int(self.codes[self.ends[-1]] == 10)
 
     def text(self, segment: int) -> bytes:
         """The bytes of a segment, no more than LONG_LINE of them."""
@@ -83,6 +91,8 @@ def mined(chunk: bytes, line: int) -> Mined:
     lines[0] = line
     np.cumsum(codes[breaks[:-1]] == 10, out=lines[1:])
     lines[1:] += line
+    if _WRAP in chunk:  # lines that were put together are still counted
+        lines += np.searchsorted(np.flatnonzero(codes == _WRAP[0]), starts)
     is_digit = (codes - np.uint8(48)) < 10
     edges = np.flatnonzero(is_digit[1:] != is_digit[:-1])  # before starts and ends in turn: PAD begins, a line end closes
     before = edges[0::2]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 from collections.abc import Generator, Iterator
 from itertools import pairwise
 from typing import BinaryIO
 
+from postmortem.parsers._text_prefix import LABELS
 from postmortem.parsers._text_spans import pass_over, spans
 from postmortem.parsers.base import SourceFile
 
@@ -19,7 +19,10 @@ _BOX = 64 << 10  # bytes of a box (`| name | 1.5 |`) or of a block of rows that 
 _RULES = (b"\n----", b"\n====", b"\n####", b"\n****", b"\n____")
 _ZEROS = 64  # chunks of nothing but NULs after which a file is given up
 _STRAY = 8  # control characters that a short log may hold (a line of it was copied from a terminal)
-_LABEL = re.compile(r"^\s*(\d{1,5}): ?")
+_FEWEST = 10  # lines that show a label
+_WRITERS = 16  # processes or services that write into one file
+_MOST_RANKS = 4_096  # a larger number before a colon is that of a process
+_FIRST_PID = 300  # the system's own have those below it, and counters begin there
 
 
 def decoded_head(head: bytes) -> str | None:
@@ -97,7 +100,8 @@ class Bytes:
                     rest = b""
                 continue
             cut = _before_box(block, cut)
-            yield _plain(block[:cut])
+            if cut:
+                yield _plain(block[:cut])
             rest = block[cut:]
         return rest
 
@@ -158,7 +162,7 @@ def _over_hole(file: BinaryIO) -> int:
 
 
 def _before_box(block: bytes, cut: int) -> int:
-    """A place to cut that goes through no box and no block of rows (_text_rows): their step may stand in their last row."""
+    """A place to cut that goes through no box, dictionary or block of rows (_text_rows): their step may stand in their last row."""
     lowest = max(0, cut - _BOX)
     rule = max(block.rfind(mark, lowest, cut) for mark in _RULES) + 1
     if rule > lowest:
@@ -166,8 +170,9 @@ def _before_box(block: bytes, cut: int) -> int:
     place = cut
     while place > lowest:
         start = block.rfind(b"\n", 0, place - 1) + 1
-        if not block[start:place].startswith((b"|", b"\xe2\x94\x82", b" ", b"\t")):
-            return place
+        line = block[start:place]
+        if not line.startswith((b"|", b"\xe2\x94\x82", b" ", b"\t", b"}")):
+            return start if line.rfind(b"{") > line.rfind(b"}") else place
         place = start
     return cut
 
@@ -179,10 +184,24 @@ def whole(source: SourceFile) -> str:
     return data.decode(encoding_of(source.head), "replace").replace("\0", "").removeprefix("\ufeff")
 
 
-def labelled(text: str) -> bool:
-    """Does every line begin with the rank that printed it (`srun --label`)? Numbers that only ever grow are a counter."""
+def labelled(text: str) -> str:
+    """With which of LABELS every line begins, "" is none: with the rank (`srun --label`), a process, a service. Only growing is a counter."""
     lines = [line for line in text[:65536].splitlines() if line.strip()]
-    labels = [int(found[1]) for line in lines if (found := _LABEL.match(line)) is not None]
-    if len(lines) < 10 or len(labels) < 0.95 * len(lines):
-        return False
-    return len(set(labels)) == 1 or any(after < before for before, after in pairwise(labels))
+    if len(lines) < _FEWEST:
+        return ""
+    for kind, label in LABELS.items():
+        told = [next(part for part in found.groups() if part) for line in lines if (found := label.match(line)) is not None]
+        if len(told) >= 0.95 * len(lines) and _is_label(kind, told):
+            return kind
+    return ""
+
+
+def _is_label(kind: str, told: list[str]) -> bool:
+    """Are they labels of that kind, or numbers that count something?"""
+    few = len(set(told)) <= _WRITERS
+    if kind == "service":
+        return few
+    labels = [int(one) for one in told]
+    if kind == "rank":
+        return max(labels) < _MOST_RANKS and (len(set(labels)) == 1 or any(after < before for before, after in pairwise(labels)))
+    return len(set(labels)) == 1 or (few and min(labels) >= _FIRST_PID and any(label % 10 for label in labels))

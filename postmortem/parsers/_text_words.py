@@ -63,7 +63,7 @@ STOP = words(
     a about after an and approx are as at attempt be best between by chapter code column cpu every exit file files first for found
     from got gpu gpus has have id in input is it its job last line loaded model next no node not of on only or over page per pid port
     process
-    retry saved seed shape signal since size than that the then this to took top total try under until used using version was were
+    retry saved seed shape signal since size than that the then this to top total try under until used using version was were
     with within worker workers
     """
 )

@@ -18,10 +18,12 @@ import re
 
 import numpy as np
 
-from postmortem.model import Reading
+from postmortem.model import Event, Reading
 from postmortem.parsers import _text_source as origin
+from postmortem.parsers._text_dates import calendar_of
 from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_fast import Fast
+from postmortem.parsers._text_mend import uncoloured
 from postmortem.parsers._text_settings import LONGEST_HEAD, settings_of
 from postmortem.parsers._text_tail import TAIL, told_at_the_end
 from postmortem.parsers._text_words import words
@@ -46,6 +48,7 @@ _NO_LOG = re.compile(
 _PACKAGE = re.compile(r"^(?:[\w.\[\]-]+(?:==|>=| @ )\S+|-e git\S+|[\w.-]+ +[\d.]+\S*)$")
 
 
+_NEAR = 100  # lines before the end of a log in which words that a rule asks for may tell of its death
 _LARGE = 4 << 20  # bytes of a log from which on it has many chunks
 # A block of memory that is asked for and given back at once. From then on glibc keeps blocks up to this size that are given back,
 # where it would fetch fresh pages from the system for every array of every chunk: a tenth of the time of a large log.
@@ -60,6 +63,11 @@ def claims(source: SourceFile) -> float:
     if text is None or _package_list(text):
         return NO
     return PLAUSIBLE if _LOG_NAME.search(source.name) else FALLBACK
+
+
+def _harmful(event: Event, last: int) -> bool:
+    """May the run have died of it? Then a script, not the training, says "done" in line `last`."""
+    return event.kind in ("exception", "scheduler") or (event.kind == "log" and (event.line or 0) > last - _NEAR)
 
 
 def _package_list(text: str) -> bool:
@@ -78,7 +86,9 @@ def read(source: SourceFile, request: Request) -> Reading:
         np.empty(_BLOCK, np.uint8)  # never touched: see _BLOCK
     watch = Watch(source.name, request.wanted)
     bytes_of = origin.Bytes(source, request.most)
-    fast = Fast(source.name, watch, bytes_of.encoding, origin.labelled(bytes_of.text(source.head)))
+    first = bytes_of.text(source.head)
+    calendar = calendar_of(source.name, uncoloured(first))
+    fast = Fast(source.name, watch, bytes_of.encoding, origin.labelled(uncoloured(first)), calendar)
     tail = b""
     for chunk in bytes_of.chunks():
         if isinstance(chunk, int):
@@ -88,11 +98,15 @@ def read(source: SourceFile, request: Request) -> Reading:
         tail = (tail + chunk[-TAIL:])[-TAIL:]
     fast.close()
     head = source.head if source.size <= len(source.head) else bytes_of.head(LONGEST_HEAD)
-    reading.settings, lines = settings_of(bytes_of.text(head), source.name, fast.collector.begins())
+    begins = fast.collector.begins()
+    reading.settings, lines = settings_of(bytes_of.text(head), source.name, begins)
     reading.blocks = fast.collector.blocks(lines)
-    ended, announced = told_at_the_end(bytes_of.text(tail), source.name, fast.line - tail.endswith((b"\n", b"\r")))
+    last = fast.line - tail.endswith((b"\n", b"\r"))
+    events = watch.events()
+    quiet = begins is not None and not any(_harmful(event, last) for event in events)
+    ended, announced = told_at_the_end(bytes_of.text(tail), source.name, last, quiet, calendar)
     reading.settings = [*reading.settings, *announced]
-    reading.events = [*watch.events(), *ended]
+    reading.events = [*events, *ended]
     reading.rejected = fast.collector.refused
     reading.notes = [*bytes_of.notes, *fast.notes(), *fast.collector.notes(), *watch.notes()]
     return reading
