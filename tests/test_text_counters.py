@@ -252,7 +252,7 @@ def test_a_block_is_not_cut_where_a_chunk_ends(read, monkeypatch: pytest.MonkeyP
 
 def test_a_name_said_again_belongs_to_the_name_before_it(read) -> None:
     reading = read("".join(f"Epoch {e} Train Loss: 0.{e}1 Acc: 0.{e}2 | Val Loss: 0.{e}3 Acc: 0.{e}4\n" for e in range(1, 5)))
-    assert one(reading, "Acc", None).values.tolist() == [0.12, 0.22, 0.32, 0.42]
+    assert one(reading, "Acc", "train").values.tolist() == [0.12, 0.22, 0.32, 0.42]
     assert one(reading, "Acc", "val").values.tolist() == [0.14, 0.24, 0.34, 0.44]
 
 

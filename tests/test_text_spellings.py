@@ -223,3 +223,125 @@ def test_a_bar_drawn_as_a_line_may_be_open_at_the_end() -> None:
     bar = "  3/9   1.5G   6.875   96: 25% ━━━───────── 1/4 1.6it/s 0.5s<1.8s"
     assert [event.data["what"] for event in told_at_the_end(bar, "a.log", 1)[0]] == ["open-bar"]
     assert not told_at_the_end(bar.replace("1/4", "4/4"), "a.log", 1)[0]
+
+
+# ---------------------------------------------------------------------- several numbers behind one name, durations
+
+
+def test_two_numbers_behind_one_name_are_told_apart_by_a_legend(read) -> None:
+    found = read(rows("Epoch {i}: train loss/acc: 0.{i}1/0.{i}2, val loss/acc: 0.{i}3/0.{i}4"))
+    assert one(found, "train acc").values.tolist() == [0.12, 0.22, 0.32, 0.42, 0.52, 0.62]
+    assert one(found, "val loss").values.tolist() == [0.13, 0.23, 0.33, 0.43, 0.53, 0.63]
+    assert names(read(rows("Epoch {i} train 0.{i}1/0.{i}2 val 0.{i}3/0.{i}4 (loss/acc)"))) == {
+        "train loss",
+        "train acc",
+        "val loss",
+        "val acc",
+    }
+    assert names(read(rows("Epoch {i} train 0.{i}1/0.{i}2"))) == set()  # nobody says which is which
+    assert names(read(rows("Last 10 training episodes: mean/median reward 2{i}.5/1{i}.0"))) == {"mean reward", "median reward"}
+
+
+def test_a_duration_is_no_million(read) -> None:
+    found = read(rows("tick {i}     kimg 4.{i}      time 1{i}m 16s      sec/tick 7{i}.1    sec/kimg 1{i}.35   time left 5{i}m"))
+    assert one(found, "sec/tick").values.tolist() == [71.1, 72.1, 73.1, 74.1, 75.1, 76.1]
+    assert not {name for name in names(found) if "time" in name}
+    spelled = "epoch {i} loss={v}, time passed: 3 hours, 11 minutes, 1{i} seconds, left=3 minutes and 2.5 seconds"
+    assert names(read(rows(spelled))) == {"loss"}
+
+
+# ---------------------------------------------------------------------- counters
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "Ep.{i}/20 loss {v}",
+        "E:{i} loss {v}",
+        "E: {i}, B: 20, loss: {v}",
+        "train: [{i}][10/400] loss {v}",
+        "[train: {i}, 10 / 400] loss: {v}",
+    ],
+)
+def test_short_epochs(read, template: str) -> None:
+    assert one(read(rows(template)), "loss").epochs.tolist() == [1, 2, 3, 4, 5, 6]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "t={i} loss={v}",
+        "#Iter=  {i}\tloss={v}",
+        "Training average loss at step {i}: {v}",
+        "Score at iteration {i} is {v}",
+        "[{i}] return 2.5 / loss {v}",
+    ],
+)
+def test_counters_in_rare_places(read, template: str) -> None:
+    found = read(rows(template))
+    known = next(block for block in found.blocks if block.raw_name in ("loss", "Training average loss", "Score"))
+    assert steps(known) == [1, 2, 3, 4, 5, 6] and known.values[0] == 2.5123
+
+
+def test_hits_and_durations_count_no_steps(read) -> None:
+    found = read(rows("Train Epoch: {i} | Loss: {v} | Acc: 9{i}.2% (91{i}/1000)"))
+    assert one(found, "Acc").steps is None and one(found, "Loss").epochs is not None
+    bar = read(rows(" [=====>...]  Step: 12ms | Tot: 5s123ms | Loss: {v} | Acc: 45.3% (58{i}/1280) {i}/391"))
+    assert steps(one(bar, "Loss")) == [1, 2, 3, 4, 5, 6]
+    assert one(read(rows("[E {i}/10] [B 10/100] [D loss: {v}]")), "D loss").epochs.tolist() == [1, 2, 3, 4, 5, 6]  # type: ignore[union-attr]
+    assert steps(one(read(rows("{i}00 [D loss: {v}, acc.: 81.25%]")), "D loss")) == [100, 200, 300, 400, 500, 600]
+
+
+def test_total_steps_of_a_line_with_an_epoch(read) -> None:
+    found = read(rows("epoch 0, total_step 24{i}50, total loss is {v} , reg_loss is 0.08, time 229.386 samples/sec"))
+    assert steps(one(found, "total loss")) == [24150, 24250, 24350, 24450, 24550, 24650]
+
+
+def test_a_letter_that_does_not_grow_counts_nothing(read) -> None:
+    assert one(read(rows("t=3 loss={v} acc=0.{i}1")), "loss").steps is None
+
+
+def test_a_rule_with_a_step_opens_a_block(read) -> None:
+    """DreamerV3 on a terminal: pairs between slashes below a drawn rule."""
+    block = "\u2500\u2500\u2500\u2500 Step {i}00 \u2500\u2500\u2500\u2500\nepisode/score {v} / train/model_loss 1.2e3 /\nfps/policy 57.1\n"
+    assert steps(one(read(rows(block)), "episode/score")) == [100, 200, 300, 400, 500, 600]
+
+
+# ---------------------------------------------------------------------- splits
+
+
+def test_a_split_that_opens_a_line_holds_for_its_scores(read) -> None:
+    """The phases of PyTorch's transfer learning tutorial."""
+    found = read(rows("Epoch {i}/24\n----------\ntrain Loss: {v} Acc: 0.{i}1\nval Loss: {v} Acc: 0.{i}2"))
+    assert one(found, "Acc", "train").values.tolist() == [0.11, 0.21, 0.31, 0.41, 0.51, 0.61]
+    assert one(found, "Acc", "val").values.tolist() == [0.12, 0.22, 0.32, 0.42, 0.52, 0.62]
+
+
+def test_a_split_alone_stands_for_the_metric_before_it(read) -> None:
+    found = read(rows("=== EPOCH {i}/10 ===\nloss train: {v}  eval: 0.{i}2\nacc train: 0.{i}3  eval: 0.{i}4"))
+    assert one(found, "loss", "val").values.tolist() == [0.12, 0.22, 0.32, 0.42, 0.52, 0.62]
+    assert one(found, "acc", "val").values.tolist() == [0.14, 0.24, 0.34, 0.44, 0.54, 0.64]
+
+
+def test_a_split_in_the_name_of_a_run_is_none(read) -> None:
+    assert one(read(rows("cpu_test: Walker: Step: {i}00. Mean Reward: {v}")), "Mean Reward").split is None
+    assert one(read(rows("Testing at - {i}0/100 of epoch 0, loss {v}")), "loss").split == "test"
+    assert one(read(rows("Train Metrics (step {i}) - CTC Loss: {v}")), "CTC Loss").split == "train"
+
+
+def test_a_place_in_code_is_no_number(read) -> None:
+    assert names(read(rows("(ignite.engine.Trainer:272) - Epoch: 1/5, Iter: {i}/9 -- train_loss: {v}"))) == {"train_loss"}
+
+
+def test_speeds_name_themselves(read) -> None:
+    assert names(read(rows("step={i} loss={v} gnorm=1.2{i} tok/s=1{i}.3k"))) == {"loss", "gnorm", "tok/s"}
+    found = read(rows("Step {i}       [1{i}.5 sec/step, loss={v}]"))
+    assert one(found, "sec/step").values.tolist() == [11.5, 12.5, 13.5, 14.5, 15.5, 16.5]
+    assert names(read(rows("step {i} - 10{i}.33 sent/s - 2380{i}.34 words/s - loss: {v}"))) == {"sent/s", "words/s", "loss"}
+
+
+def test_counters_that_are_said_to_be_done(read) -> None:
+    """wav2letter counts `nupdates`, DeepPavlov `batches_seen` and `epochs_done`."""
+    assert steps(one(read(rows("epoch: 1 | nupdates: {i}00 | lr: 0.01 | loss: {v}")), "loss")) == [100, 200, 300, 400, 500, 600]
+    found = read(rows('{{"train": {{"epochs_done": {i}, "batches_seen": {i}0, "loss": {v}}}}}'))
+    assert steps(one(found, "loss")) == [10, 20, 30, 40, 50, 60] and one(found, "loss").epochs.tolist() == [1, 2, 3, 4, 5, 6]  # type: ignore[union-attr]

@@ -109,3 +109,25 @@ def test_value_is_not_val() -> None:
 def test_unknown_names_stay_as_they_are() -> None:
     word = lookup("completions/mean_length")
     assert (word.metric, word.direction, word.kind) == ("completions/mean_length", None, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "split"),
+    [
+        ("Vali Loss", "loss", "val"),
+        ("CROSSVAL AVG.LOSS", "loss", "val"),
+        ("validloss", "loss", "val"),
+        ("trainloss", "loss", "train"),
+        ("testloss", "loss", "test"),
+        ("valid_en_mlm_ppl", "loss", "val"),
+        ("average episode rewards", "score", None),
+        ("fid50k_full", "score", None),
+        ("TrainDeviance", "score", "train"),
+        ("sec/kimg", "time", None),
+        ("gpumem", "memory", None),
+        ("SPS", "speed", None),
+    ],
+)
+def test_names_of_rarer_trainers(name: str, kind: str, split: str | None) -> None:
+    word = lookup(name)
+    assert (word.kind, word.split) == (kind, split)

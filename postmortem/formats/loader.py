@@ -254,11 +254,16 @@ def compiled(source: str) -> re.Pattern[str]:
         raise FormatError(f"bad regex: {error}") from error
 
 
+_LETTERS = {"k": 1e3, "m": 1e6, "g": 1e9}  # behind a number: "51.2k"
+
+
 def number(text: str) -> float:
-    """The value of a text that `(?&number)`, `(?&integer)` or `(?&flag)` matched. Raises ValueError for anything else."""
+    """The value of a text that `(?&number)`, `(?&integer)` or `(?&flag)` matched, maybe with a k, M or G. Raises ValueError for anything else."""
     if text.lower() in ("true", "false"):
         return float(text.lower() == "true")
     text = text.replace(",", "")
+    if text[-1:].lower() in _LETTERS:
+        return float(text[:-1]) * _LETTERS[text[-1].lower()]
     return float(text[: text.index("(")] if text.endswith(")") else text)
 
 

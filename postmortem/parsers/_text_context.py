@@ -34,25 +34,38 @@ def row_metrics(found: Said, table: Columns | None) -> Said | None:
     """A table row with the names of its columns, None where it is no row of the table above it."""
     cells = found.cells
     assert cells is not None
-    if table is not None and table.piped == cells.piped:
-        if len(table.names) == len(cells.nums):
-            return _named(found, table)
+    if table is not None and table.ruled == cells.ruled:
         sides = [_SIDES.get(name.lower()) for name in table.names if name]
         if cells.label and len(sides) == len(cells.nums) - 1 and all(sides):
             told = Said(family="sides|", stamp=found.stamp)
             told.metrics = [Metric(cells.label, num, side) for num, side in zip(cells.nums[1:], sides, strict=True) if num is not None]
             return told
-    if cells.piped or cells.label or len(cells.nums) not in BARE_COLUMNS or any(num is None for num in cells.nums):
+        if (names := table.fitting(len(cells.nums)) or sparse_names(found, table)) is not None:
+            return _named(found, names, table)
+    if cells.ruled or cells.label or len(cells.nums) not in BARE_COLUMNS or any(num is None for num in cells.nums):
         return None
     told = Said(family=f"bare {len(cells.nums)}|", stamp=found.stamp)
     told.metrics = [Metric(f"col{i}", num) for i, num in enumerate(cells.nums, 1) if num is not None]
     return told
 
 
-def _named(found: Said, table: Columns) -> Said:
+def sparse_names(found: Said, table: Columns) -> tuple[str, ...] | None:
+    """The names above the cells of a row some of whose cells are empty, by where its numbers stand; None: they stand below no names."""
+    cells = found.cells
+    if cells is None or cells.ruled or cells.label or len(cells.nums) >= len(table.names) or None in cells.nums:
+        return None
+    nums = [num for num in cells.nums if num is not None]
+    for edges, places in ((table.starts, [num.start for num in nums]), (table.ends, [num.end for num in nums])):
+        if set(places) <= set(edges):
+            return tuple(table.names[edges.index(place)] for place in places)
+    return None
+
+
+def _named(found: Said, names: tuple[str, ...], table: Columns) -> Said:
     assert found.cells is not None
     told = Said(family="table|" + "|".join(table.names), stamp=found.stamp)
-    for name, num in zip(table.names, found.cells.nums, strict=True):
+    split = pairs.split_in(found.cells.label)
+    for name, num in zip(names, found.cells.nums, strict=True):
         if num is None or not name:
             continue
         kind = pairs.role(_SHORT.get(name.lower(), name))
@@ -62,5 +75,5 @@ def _named(found: Said, table: Columns) -> Said:
             told.step = told.step or num
             told.counts = True
         else:
-            told.metrics.append(Metric(name, num))
+            told.metrics.append(Metric(name, num, None if pairs.says_split(name) else split))
     return told

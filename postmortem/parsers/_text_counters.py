@@ -14,10 +14,15 @@ from postmortem.parsers._text_words import COMPANY, COUNTER_GROUPS, COUNTER_TAIL
 
 _JOINTS = re.compile(r"[\s_\-]+")
 _MOST_WORDS = 9  # words that a name with a counter at its end may have
-# "e3 s200 loss", "epoch3 step_200: loss": counters whose number is a part of the word, at the beginning of the message.
+# "e3 s200 loss", "epoch3 step_200: loss", "Ep.3/20 loss": counters whose number is a part of the word, at the beginning of the message.
 _GLUED = re.compile(
     r"[\s\[(<|,;:/]*(?:(?P<epoch>epoch|ep|e)|(?P<step>(?:global_?|train_?)?step|iter(?:ation)?|it|s|i)|batch|b)"
-    r"(?P<joint>[_-]?)(?P<digits>\d+)(?![\w.\-/%]|\s?=)[\])>]*",
+    r"(?P<joint>[_.-]?)(?P<digits>\d+)(?:/\d+)?(?![\w.\-/%]|\s?=)[\])>]*",
+    re.IGNORECASE,
+)
+# "E:1, B:20, loss 0.5", "t=100 loss=0.3": counters of one letter that open the message.
+_LETTERED = re.compile(
+    r"[\s\[(<|,;]*(?<!\w)(?:(?P<epoch>e)|(?P<step>[bist]))\s?[:=]\s?(?P<digits>\d+)(?:/\d+)?(?![\w.%:/-]|\s?[a-z]{1,2}(?!\w|\s?[:=]))[\])>]*",
     re.IGNORECASE,
 )
 
@@ -93,6 +98,18 @@ def glued(text: str, begin: int) -> tuple[int, Num | None, Num | None]:
     epoch = next((num for kind, num, _ in found if kind == "epoch"), None)
     step = next((num for kind, num, _ in found if kind == "step"), None)
     return end, epoch, step
+
+
+def lettered(text: str, begin: int) -> tuple[int, Num | None, Num | None]:
+    """(where they end, epoch, step) of counters of one letter at the beginning of the message ("E:1, B:20, ...")."""
+    end = begin
+    found: dict[str, Num | None] = {"epoch": None, "step": None}
+    while (match := _LETTERED.match(text, end)) is not None:
+        kind = "epoch" if match["epoch"] else "step"
+        if found[kind] is None:
+            found[kind] = numbers.at(text, *match.span("digits"))
+        end = match.end()
+    return end, found["epoch"], found["step"]
 
 
 def split_of(words: list[str]) -> Split | None:

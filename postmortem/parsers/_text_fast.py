@@ -12,9 +12,11 @@ from postmortem.frame import NO_TIME
 from postmortem.model import Split
 from postmortem.parsers import _text_columns as columns
 from postmortem.parsers._text_builds import Builds, plain
+from postmortem.parsers._text_context import sparse_names
 from postmortem.parsers._text_dates import NO_CALENDAR, Calendar
 from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_glue import unglued
+from postmortem.parsers._text_line import Columns
 from postmortem.parsers._text_marks import SPLITS, Marks, State
 from postmortem.parsers._text_mend import mended_bytes
 from postmortem.parsers._text_plans import GLUED, MARK, NUMBERS, TRACE, WATCH, Plan, Plans, Told
@@ -214,9 +216,21 @@ class Fast:
         """Rows of tables: read by the head of the table above them."""
         heads = marks.table_before(rows)
         for head in np.unique(heads).tolist():
-            told = self.plans.row(shape, plan, marks.tables[head] if head >= 0 else None)
+            table = marks.tables[head] if head >= 0 else None
+            if table is not None and plan.said is not None and sparse_names(plan.said, table) is not None:
+                self._sparse_rows(taken_apart, rows[heads == head], table, groups, marks)
+                continue
+            told = self.plans.row(shape, plan, table)
             if told is not None:
                 self._group(taken_apart, told, rows[heads == head], groups, marks)
+
+    def _sparse_rows(self, taken_apart: Mined, rows: np.ndarray, table: Columns, groups: list[_Group], marks: Marks) -> None:
+        """Rows with empty cells: which cells are empty is no part of a shape."""
+        for row in rows.tolist():
+            plan = self.plans.plan(taken_apart.text(row).decode(self.encoding, "replace"))
+            told = None if plan.said is None or plan.said.cells is None else self.plans.lone_row(plan, table)
+            if told is not None:
+                self._group(taken_apart, told, np.array([row]), groups, marks, alone=True)
 
     def _group(self, taken_apart: Mined, told: Told, rows: np.ndarray, groups: list[_Group], marks: Marks, alone: bool = False) -> None:
         if not told.boxed and told.epoch is None and (told.step is None or told.family.endswith(DOUBTFUL)):

@@ -33,18 +33,31 @@ class Metric(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """A line that is a row of a table: its cells, None where a cell is no number; `piped`: cells stood between bars."""
+    """A line that is a row of a table: its cells, None where a cell is no number; `ruled`: what stood between them ("|", ",", "" blanks)."""
 
     nums: tuple[Num | None, ...]
-    label: str  # the first cell, where it is a word
-    piped: bool
+    label: str  # the words before the first number; between bars the first cell
+    ruled: str
+
+    @property
+    def piped(self) -> bool:
+        """Did the cells stand between bars?"""
+        return self.ruled == "|"
 
 
 class Columns(NamedTuple):
     """A line that is the head of a table: the names of its columns."""
 
     names: tuple[str, ...]
-    piped: bool
+    ruled: str
+    starts: tuple[int, ...] = ()  # where the names begin and end in `Opened.bare`, of columns between blanks
+    ends: tuple[int, ...] = ()
+
+    def fitting(self, count: int) -> tuple[str, ...] | None:
+        """The names as this many columns: without the `#` of a comment, with names apart that one blank divides; None: they do not fit."""
+        apart = () if self.ruled else tuple(" ".join(self.names).split())
+        tries = (self.names, self.names[1:] if self.names[0] == "#" else (), apart, apart[1:] if apart[:1] == ("#",) else ())
+        return next((names for names in tries if len(names) == count), None)
 
 
 @dataclass(slots=True)
@@ -230,7 +243,7 @@ def _words_only(text: str, begin: int) -> Said | None:
         cells = [cell.strip() for cell in stripped.strip("|").split("|")]
         if len(cells) == 2 and cells[0] and not cells[1] and _NAME.match(cells[0]):
             return Said(boxed=True, group=cells[0])
-    columns = _columns(message)
+    columns = _columns(message, begin)
     return Said(columns=columns) if columns else None
 
 
@@ -246,14 +259,17 @@ def _section(message: str) -> str:
     return "clear" if split == "train" and len(words) > 1 and not {"results", "metrics", "stats", "set"} & set(words) else split
 
 
-def _columns(message: str) -> Columns | None:
-    """The column names, where the line is the head of a table with at least one name that is known to be a metric."""
+_BETWEEN_BLANKS = re.compile(r"[^\s](?:[^\s]| (?=\S))*")
+
+
+def _columns(message: str, begin: int) -> Columns | None:
+    """The column names, where the line is the head of a table with a name that is known to be a metric, or with a counter first."""
     stripped = message.strip().rstrip(":")
     if len(stripped) > 400 or ("=" in stripped) or stripped.endswith((".", ",", ";")):
         return None
-    piped = stripped.count("|") >= 1
-    if piped:
-        names = [cell.strip() for cell in stripped.strip("|").split("|")]
+    ruled = "|" if "|" in stripped else "," if stripped.count(",") >= 2 else ""
+    if ruled:
+        names = [cell.strip() for cell in stripped.strip("|").split(ruled)]
     else:
         names = re.split(r"\s{2,}|\t", stripped)
         if len(names) < 3:
@@ -262,12 +278,25 @@ def _columns(message: str) -> Columns | None:
                 return None
     if len(names) < 2 or len(names) > 40 or not all(_NAME.match(name) for name in names if name) or not names[0] + names[-1]:
         return None
+    if not _worth_a_table(names, ruled):
+        return None
+    spans = [] if ruled else [match.span() for match in _BETWEEN_BLANKS.finditer(message)]
+    if len(spans) != len(names):
+        return Columns(tuple(names), ruled)
+    return Columns(tuple(names), ruled, tuple(start + begin for start, _ in spans), tuple(end + begin for _, end in spans))
+
+
+def _worth_a_table(names: list[str], ruled: str) -> bool:
     known = [name for name in names if _metric(name)]
+    counters = [name for name in names if pairs.role(name)]
+    if ruled == ",":  # a sentence has commas, too
+        return all(len(name.split()) <= 3 for name in names) and len(known) + len(counters) >= 2 and bool(known)
     sides = [name for name in names if name.lower() in FORMS]
-    counted = piped and bool(known) and bool(pairs.role(names[0]))
-    if (len(names) >= 3 and known) or counted or (piped and len(sides) == len(names)):
-        return Columns(tuple(names), piped)
-    return None
+    first = next(name for name in names if name and name != "#")
+    counted = bool(pairs.role(first.split()[0])) if not ruled else bool(known) and bool(pairs.role(names[0]))
+    if len(names) >= 3:
+        return bool(known) or counted or (ruled == "|" and len(sides) >= 2 and len(sides) == sum(map(bool, names)))
+    return ruled == "|" and (counted or len(sides) == len(names))
 
 
 def _metric(name: str) -> bool:
@@ -281,29 +310,40 @@ _BAR_END = re.compile(rf"(?:(?<!\s):?\s*)?\d{{1,3}}%(?:\||\s{RULE}).*")
 
 
 def _cells(text: str, begin: int) -> Cells | None:
-    """The cells of a line that may be a row of a table: at least half of them numbers."""
+    """The cells of a line that may be a row of a table: at least half of them numbers; between commas two of them."""
     end = match.start() if (match := _BAR_END.search(text, begin)) else len(text.rstrip())
     message = text[begin:end]
-    piped = message.count("|") >= 1
-    parts = re.compile(r"[^|]+" if piped else r"\S+").finditer(text, begin, end)
+    if "|" in message:
+        return _divided(text, begin, end, "|")
+    return _divided(text, begin, end, "") or (_divided(text, begin, end, ",") if message.count(",") >= 2 else None)
+
+
+_PARTS = {"|": re.compile(r"[^|]+"), ",": re.compile(r"[^,]+|(?<=,)(?=,|$)"), "": re.compile(r"\S+")}
+
+
+def _divided(text: str, begin: int, end: int, ruled: str) -> Cells | None:
     nums: list[Num | None] = []
-    label = ""
-    for part in parts:
-        if piped and not part[0].strip() and (not nums or part.end() >= end):
+    words: list[str] = []
+    for part in _PARTS[ruled].finditer(text, begin, end):
+        if ruled == "|" and not part[0].strip() and (not nums or part.end() >= end):
             continue
         num = _cell(text, *part.span())
-        if not nums and num is None:
-            label = part[0].strip()
+        if num is None and len(words) == len(nums) and (not ruled or not words):
+            words.append(part[0].strip())
         nums.append(num)
+    label = " ".join(words).strip("!*> ") if nums and nums[0] is None else ""
     known = sum(num is not None for num in nums)
-    if known == 0 or len(nums) < 2 or len(nums) > 40 or known * 2 < len(nums) or (label and not _NAME.match(label)):
+    least = 2 if ruled == "," else max(1, (len(nums) + 1) // 2)
+    if known < least or not 2 <= len(nums) <= 40 or (label and not _NAME.match(label)) or (words and not label and ruled != ","):
         return None
-    return Cells(tuple(nums), label, piped)
+    return Cells(tuple(nums), label, ruled)
 
 
 def _cell(text: str, start: int, end: int) -> Num | None:
     cell = text[start:end]
     lead = len(cell) - len(cell.lstrip())
     cell = cell.strip().rstrip(":")
+    if cell.startswith("[") and cell.endswith("]"):  # an array of one number
+        lead, cell = lead + 1, cell[1:-1]
     whole = cell.split("/")[0] if re.fullmatch(r"\d+/\d+", cell) else cell
     return numbers.at(text, start + lead, start + lead + len(whole)) if whole else None

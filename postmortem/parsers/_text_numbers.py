@@ -10,9 +10,9 @@ Form = Literal["plain", "comma", "clock", "word"]
 
 _UNIT = (
     r"(?:\s?%|[kKMGTB](?![\w/])|\s?(?:[KMGT]i?B(?:/s)?|[mun]?s(?:ec(?:ond)?s?)?|min(?:ute)?s?|h(?:ou)?rs?|hours?|FPS|W|C|px|TFLOPs?(?:/\w+)*"
-    r"|s/(?:it|step|iter|batch|epoch)"
-    r"|(?:images?|imgs?|samples?|tok(?:en)?s?|words?|steps?|it(?:er)?s?|seq(?:uence)?s?|examples?|frames?|batch(?:es)?)"
-    r"\s?/\s?(?:sec(?:ond)?|step|gpu|s)\b\.?)(?![\w/]))"
+    r"|m?s(?:ec)?/(?:it|step|iter|batch|epoch)"
+    r"|(?:images?|imgs?|samples?|tok(?:en)?s?|words?|steps?|it(?:er)?s?|seq(?:uence)?s?|sent(?:ence)?s?|examples?|frames?|batch(?:es)?)"
+    r"\s?/\s?(?:sec(?:ond)?|step|gpu|s)\b\.?)(?![\w/]|\s?[=:]\s?[-+.\d]))"  # "gnorm 1.2 tok/s=900": the next name
 )
 # A number that stands by itself: not a part of a word, a path, a version, a date, a range. `total` is the N of "i/N".
 NUMBER = re.compile(

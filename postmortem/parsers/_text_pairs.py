@@ -11,55 +11,52 @@ from postmortem import vocabulary
 from postmortem.model import Split
 from postmortem.parsers import _text_counters as counters
 from postmortem.parsers import _text_numbers as numbers
+from postmortem.parsers import _text_paint as paint
+from postmortem.parsers import _text_splits as splits
 from postmortem.parsers._text_counters import role, split_words
 from postmortem.parsers._text_numbers import NUMBER, Num
-from postmortem.parsers._text_words import BAR_RANK, FORMS, JOINING, LEADLESS, LINKS, NOT_METRICS, NUMBERED, RANKS, RULE, STOP
+from postmortem.parsers._text_splits import Pair, says_split, split_in
+from postmortem.parsers._text_words import BAR_RANK, FORMS, JOINING, LEADLESS, LINKS, NOT_METRICS, NUMBERED, RANKS, STEPS, STOP
 
-_TQDM = re.compile(
-    rf"\d{{1,3}}%\s{RULE}\S*\s(?P<drawn>\d+)/\d+(?:\s[\d.]+[kKM]?(?:it/s|s/it))?(?:\s[\d.:hms]+)?(?:<[\d.:hms]+)?|"
-    r"\d{1,3}%\|[^|]*\|\s*(?P<i>[\d.]+[kMG]?)/[\d.?]+[kMG]?\s*(?:\[[^,\]]*(?:,\s*[\d.?]+\s?\w*/\w+)?)?"
-    r"|(?<!\d)\d+it \[[\d:]+(?:,\s*[\d.?]+\s?\w*/\w+)?"
-)
-_KERAS = re.compile(
-    r"(?<![\d/])(?P<i>\d+)/(?P<n>\d+|Unknown)\s*(?:\[[=>.\s]*\]|[\u2501\u2578][\u2501\u2578 ]{7,})"
-    r"(?:\s*-?\s*(?:ETA: [\d:hms]+|\d+[mu]?s)(?:\s+[\d.]+[mun]?s/(?:step|epoch|sample))?)?"
-)
 _OPENING = re.compile(r"(?:[\[(]*\b(?:tensor|array|Tensor|np\.float(?:32|64))\()?[\s\[({'\"]*$")
-_SPLITTER = re.compile(r"[,;|{}\[\]\t\"'<>\x00-\x1f]|\s{2,}|\*{2,}|!\s|\s-+\s|:\s|=\s|=[^\s=]+\s|\.\s|\)\s+(?=\S)|^\s*\)")
+_SPLITTER = re.compile(
+    r"[,;|{}\[\]\t\"'<>\x00-\x1f\u2500-\u257f]|\s{2,}|^\s*/\s|\s#+\s|\*{2,}|!\s|\s-+\s|:\s|=\s|=[^\s=]+\s|(?<![Aa]vg)(?<!AVG)\.\s|\)\s+(?=\S)|^\s*\)"
+)
 _STRONG = (":", "=", "||", "->", "=>", "\u2192")
 _THINGS = re.compile(r"\s(?:iteration|step|epoch|batche?|sample|episode|time|parameter|param|classe?|file|image)s\b", re.IGNORECASE)
 _SECONDS = re.compile(r"\s?s(?:ec(?:ond)?s?)?", re.IGNORECASE)  # "took 3 tries" and "took 2 minutes" are read by nobody
 _ARROW = re.compile(r"\s*[-=]+>")
-_NAMED = re.compile(r"(?P<bracket>[\])]?)\s?[:=]\s*[-+]?(?:[\d.]|nan|inf)", re.IGNORECASE)
+_NAMED = re.compile(r"(?P<bracket>[\])]?)(?:\s?[:=]\s*|\sis:?\s)[-+]?(?:[\d.]|nan|inf)", re.IGNORECASE)
 _WITHIN = re.compile(r"\b(?:over|last|past|previous)$", re.IGNORECASE)  # "reward over 100 episodes: 3.5": how many, in the name
 _HITS = re.compile(r"\b(?:correct|passed|failed|hits|right|solved|won|wins)$", re.IGNORECASE)  # "correct 95/100" counts no steps
 # "step,100,loss,1.5": pairs with nothing but commas.
 _COMMAS = re.compile(rf"\s*[A-Za-z_][\w./ -]*,(?:{numbers.SPELLED})(?:,\s*[A-Za-z_][\w./ -]*,(?:{numbers.SPELLED}))+\s*$", re.IGNORECASE)
 _COMMA = re.compile(r"(?<=[\w.)\]]),(?=[-+.\d]|nan|inf)", re.IGNORECASE)
 # A number that the message begins with: "[300] loss 0.5", "  3 | mse = 0.5", "12 Loss=0.5".
-_LEADING = re.compile(r"\s*(?:\[\s*\d{1,7}\s*\](?=[\s:|])|\d{1,7}(?:\s*[|:](?=\s)|(?=\s+[A-Za-z_][\w.]*\s?[:=]\s?[-+\dni.])))")
+_LEADING = re.compile(
+    r"\s*(?:\[\s*\d{1,7}\s*\](?=[\s:|])|\d{1,7}(?:\s*[|:](?=\s)|(?=\s\[[A-Za-z])|(?=\s+[A-Za-z_][\w.]*\s?[:=]\s?[-+\dni.])))"
+)
 _SHAPE = re.compile(r"[\[(]\s*\d+(?:\s*,\s*\d+)+\s*,?\s*[\])]")  # "[32, 3, 224, 224]": sizes, no values
 _AND_AGAIN = re.compile(r"\s*\]\s*\[\s*$")  # between the counters of "[3/25][40/391]"
+_PLACE = re.compile(r"\([A-Za-z_]\w*(?:\.\w+)+:$")  # "(ignite.engine.Trainer:272)": a place in code
+_SHARE = re.compile(r"%\s?\(\s?$")  # before the hits of "Acc: 91.2% (912/1000)"
+_TAKEN = re.compile(r"\s?(?:[mun]?s|sec(?:ond)?s?|min(?:ute)?s?|h(?:ou)?rs?|hours?)")
 _CODE_FILE = re.compile(r"\.(?:py|cc?|cpp|cu|h|hpp|go|rs|lua|so|sh|js)$|importlib|^frozen ")
 _LINKED = re.compile(r"\s+(?:is|was|of|at)$")  # "accuracy is: 0.5"
 _KEY = re.compile(r"[^\W\d][\w .@/%#()\-+*^\u0394]*$")
 _MACHINE = re.compile(r"(?:dgx|exp|gpu|hgx|host|machine|n|node|proc|rank|run|server|task|trial|worker)[-_]?\d+", re.IGNORECASE)
 _SPEED = re.compile(
-    r"(?:imgs?|images?|samples?|tok(?:en)?s?|words?|seq(?:uence)?s?|examples?|frames?|it(?:er)?s?)\s?/\s?s(?:ec(?:ond)?)?\.?", re.IGNORECASE
+    r"(?:imgs?|images?|samples?|tok(?:en)?s?|words?|seq(?:uence)?s?|sent(?:ence)?s?|examples?|frames?|it(?:er)?s?|steps?|batch(?:es)?)\s?/\s?s(?:ec(?:ond)?)?\.?"
+    r"|m?s(?:ec)?/(?:it|iter|step|batch|epoch)",
+    re.IGNORECASE,
 )
+_FIRST_OF_TWO = re.compile(r"\s*(?:\]\s*\[|,)\s*\d+\s?/\s?\d+\s*\]")  # behind the epoch of "[3][40/391]" and "[train: 3, 40 / 391]"
+_OPEN = re.compile(r"\[(?:\w+:\s?)?$")
 _LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
 MOST_LEAD, MOST_TAIL = 7, 3  # words before and behind the numbers of a line without `:` or `=`
-
-
-class Pair(NamedTuple):
-    """A name, its number, and the split that the words before it say."""
-
-    name: str
-    num: Num
-    split: Split | None
 
 
 @dataclass(slots=True)
@@ -95,7 +92,10 @@ def read(text: str, begin: int) -> Read | None:
     found = Read()
     if _COMMAS.match(text, begin):
         text = text[:begin] + _COMMA.sub("=", text[begin:])
-    text = _bars(text, begin, found)
+    text, drawn = paint.bars(text, begin)
+    if drawn is not None:
+        _bar_step(found, drawn)
+    text, slashed = paint.slashed(paint.durations(text, begin), begin)
     begin = _opening_counters(text, begin, found)
     lead: list[str] = []
     pending = ""  # a name with a counter in it: "Loss after epoch 3: 0.5"
@@ -106,7 +106,7 @@ def read(text: str, begin: int) -> Read | None:
         gap = _gap(between)
         if match["word"] and not gap.strong and not _known(gap.name):
             continue  # "number of nan iterations": a word of a name, no number
-        if pending and gap.strong and not gap.name:
+        if pending and (gap.name.lower() == "is" or (gap.strong and not gap.name)):
             gap = _Gap(pending, True, "")
         pending = ""
         named = _NAMED.match(text, match.end()) if gap.name and not gap.strong and match["plain"] else None
@@ -114,12 +114,20 @@ def read(text: str, begin: int) -> Read | None:
             pending = _name_before(gap.name) if match["plain"].isdecimal() else ""
             if not pending and not role(gap.name) and not named["bracket"]:
                 continue  # "accuracy top 5: 0.98": a part of the name
+            if pending:
+                gap = gap._replace(name=gap.name.split()[-1])
         if gap.name and not gap.strong and _WITHIN.search(gap.name):
+            continue
+        if _PLACE.search(between) and text[match.end() : match.end() + 1] == ")":
+            previous = match.end()
             continue
         if between[-1:] == "(" and _ARROW.match(text, match.end()):
             continue  # "loss decreased (inf --> 0.39)": what it was before
         previous = match.end()
         num = numbers.from_match(match)
+        if found.epoch is None and _opens_two(text, match, gap):
+            found.epoch, found.split = num, FORMS.get(gap.name.lower(), found.split)
+            continue
         if _of_words(text, match.start(), gap, between):
             gap = _Gap("", False, gap.rest + gap.name)
         found.split = split_in(gap.rest) or found.split
@@ -127,10 +135,14 @@ def read(text: str, begin: int) -> Read | None:
             lead += _WORD.findall(gap.rest.lower())
         if num is None:
             continue
-        if not gap.name:
-            _nameless(found, match, num, between, weak)
+        if match.start() in slashed:
+            _slashed(found, gap, text, num, slashed[match.start()])
+        elif not gap.name:
+            _nameless(found, text, match, num, between, weak)
         elif not match["total"] and gap.name.lower() in FORMS and text[num.start : num.end].isdecimal():
             found.split = FORMS[gap.name.lower()]  # "Train [640 samples]", "val 266": how many there are
+        elif match["unit"] and _TAKEN.fullmatch(match["unit"]) and role(gap.name):
+            continue  # "Step: 12ms" is how long it took
         elif (match["total"] and _of_total(found, gap, num, lead, bool(weak))) or _counter(found, gap.name, num, text):
             continue
         elif gap.strong:
@@ -139,6 +151,7 @@ def read(text: str, begin: int) -> Read | None:
             weak.append((len(found.pairs) + len(weak), gap.name, num, found.split))
     if found.pairs or found.sure or not _prose(text, previous, lead):
         _take_weak(found, weak, text)
+    splits.settle(found.pairs)
     _take_leading(found, text, begin)
     if not found.pairs and found.epoch is None and (found.step is None or found.step_order == BAR_RANK):
         return None
@@ -149,20 +162,33 @@ def read(text: str, begin: int) -> Read | None:
 def _name_before(name: str) -> str:
     """The name of a metric before a counter ("Loss after epoch" -> "Loss"), "" where there is none."""
     words = name.split()
-    if counters.counter(name) is None:
+    told = len(words) > 2 and words[-2].lower() in JOINING and role(words[-1])  # "average loss at step"
+    if not told and counters.counter(name) is None:
         return ""
     while words and (role(words[-1]) or words[-1].lower() in JOINING):
         words.pop()
     return " ".join(words) if _known(" ".join(words)) else ""
 
 
+def _slashed(found: Read, gap: _Gap, text: str, num: Num, second: Num) -> None:
+    """Two numbers behind one name ("train loss/acc: 0.51/0.81"): taken where a legend tells which is which, or as "epoch 5.6/6.0"."""
+    if role(gap.name) == "epoch":
+        found.epoch, found.sure = found.epoch or num, True
+        return
+    names = paint.names_of(gap.name, text)
+    if names is None or not (gap.strong or _known(names[0]) or _known(names[1])):
+        return
+    _add(found, names[0], num)
+    _add(found, names[1], second)
+
+
 def _of_total(found: Read, gap: _Gap, num: Num, lead: list[str], later: bool) -> bool:
     """Take "i/N" behind a word that makes it a counter: a split ("Test: [10/79]"), "epochs", a thing ("subset 10/79")."""
     low = gap.name.lower()
-    if (side := split_words().get(low)) is not None:
+    if (side := split_words().get(low) or split_words().get(low.removesuffix(" at"))) is not None:
         found.split = side
         lead.append(low)
-    elif low.split()[-1] == "epochs":
+    elif low.split()[-1] in ("epochs", "e"):
         found.epoch, found.sure = found.epoch or num, True
         return True
     elif gap.strong or later or found.pairs or _known(gap.name) or counters.counter(gap.name) or _HITS.search(gap.name):
@@ -172,10 +198,10 @@ def _of_total(found: Read, gap: _Gap, num: Num, lead: list[str], later: bool) ->
 
 
 def _take_leading(found: Read, text: str, begin: int) -> None:
-    """Where no other number counts: the one that the message begins with, or that may be the end ("total steps")."""
-    if found.step is not None or found.epoch is not None or not found.pairs:
+    """Where no other number counts steps: the one that the message begins with, or that may be the end ("total steps")."""
+    if found.step is not None or not found.pairs:
         return
-    if found.leading is None and (match := _LEADING.match(text, begin)) is not None:
+    if found.leading is None and found.epoch is None and (match := _LEADING.match(text, begin)) is not None:
         digits = re.search(r"\d+(?=\D*$)", match[0])
         assert digits is not None
         found.leading = numbers.at(text, begin + digits.start(), begin + digits.end())
@@ -189,7 +215,25 @@ def _opening_counters(text: str, begin: int, found: Read) -> int:
     found.epoch = epoch
     if step is not None:
         found.step, found.step_order = step, 1
+    if end == begin:
+        end, found.epoch, step = counters.lettered(text, begin)
+        if found.epoch is not None and step is not None:
+            found.step, found.step_order = step, STEPS["batch"]
+        else:
+            found.leading = step
     return end
+
+
+def _opens_two(text: str, match: re.Match[str], gap: _Gap) -> bool:
+    """Is the number the epoch before the batches of it ("[3][40/391]")?"""
+    if (
+        not _OPEN.search(text, max(0, match.start() - 20), match.start())
+        or not match["plain"]
+        or not match["plain"].isdecimal()
+        or match["total"]
+    ):
+        return False
+    return _FIRST_OF_TWO.match(text, match.end()) is not None and (not gap.name or gap.name.lower() in FORMS)
 
 
 def _of_words(text: str, start: int, gap: _Gap, between: str) -> bool:
@@ -199,16 +243,16 @@ def _of_words(text: str, start: int, gap: _Gap, between: str) -> bool:
     return text[start - 1 : start] in ("[", "(") and not role(gap.name) and not _known(gap.name) and bool(_SHAPE.match(text, start - 1))
 
 
-def _nameless(found: Read, match: re.Match[str], num: Num, between: str, weak: list[tuple[int, str, Num, Split | None]]) -> None:
+def _nameless(found: Read, text: str, match: re.Match[str], num: Num, between: str, weak: list[tuple[int, str, Num, Split | None]]) -> None:
     """A number without a name: "45/100" counts steps, two of them in brackets count epochs and batches, "910 samples/s" is a speed."""
     if match["unit"] and _SPEED.fullmatch(match["unit"].strip()):
         name = re.sub(r"\s", "", match["unit"]).rstrip(".")
         if found.pairs:
             _add(found, name, num)
-        elif weak:
+        elif weak or (found.sure and (found.epoch is not None or found.step_order < BAR_RANK)):
             weak.append((len(weak), name, num, None))
         return
-    if not match["total"] or num.form != "plain" or _LETTER.search(between):
+    if not match["total"] or num.form != "plain" or _LETTER.search(between) or _SHARE.search(text, 0, match.start()):
         return
     if found.step_order == BAR_RANK and found.epoch is None and _AND_AGAIN.match(between):
         found.epoch, found.step = found.step, num
@@ -218,21 +262,6 @@ def _nameless(found: Read, match: re.Match[str], num: Num, between: str, weak: l
 def _bar_step(found: Read, num: Num) -> None:
     if found.step_order > BAR_RANK:
         found.step, found.step_order, found.sure = num, BAR_RANK, True
-
-
-def _bars(text: str, begin: int, found: Read) -> str:
-    """The text with progress bars painted over (`;`), their counter taken as a step without a name."""
-    for pattern in (_TQDM, _KERAS):
-        match = pattern.search(text, begin)
-        if match is None:
-            continue
-        group = "drawn" if match.groupdict().get("drawn") else "i"
-        if match[group] and (num := numbers.at(text, *match.span(group))):
-            _bar_step(found, num)
-        text = text[: match.start()] + ";" * (match.end() - match.start()) + text[match.end() :]
-        if (second := pattern.search(text, match.end())) is not None:  # a bar behind the bar belongs to another line
-            return text[: second.start()]
-    return text
 
 
 def _gap(gap: str) -> _Gap:
@@ -248,11 +277,13 @@ def _gap(gap: str) -> _Gap:
     cut = 0
     for cut_match in _SPLITTER.finditer(stem):
         cut = cut_match.end()
-    name = stem[cut:].strip(" -~*.")
+    name = stem[cut:].strip(" -~*.#")
     if strong and (linked := _LINKED.search(name)):
         name = name[: linked.start()]
+    rest = stem[:cut]
     if name.count("(") != name.count(")"):
         inside = name.rsplit("(", 1)
+        rest += inside[0]
         name = inside[-1] if len(inside) == 2 and ")" not in inside[-1] else name.replace(")", "").strip()
     if strong and len(name.split()) > 7:
         name = ""
@@ -265,7 +296,7 @@ def _gap(gap: str) -> _Gap:
         or name.count("/") > 5
     ):
         return _Gap("", strong, stem)
-    return _Gap(name, strong, stem[:cut])
+    return _Gap(name, strong, rest)
 
 
 def _counter(found: Read, name: str, num: Num, text: str) -> bool:
@@ -278,7 +309,7 @@ def _counter(found: Read, name: str, num: Num, text: str) -> bool:
         found.leading = num
         return True
     counted = counters.counter(low)
-    if counted is None or (counted.loose and not text[num.start : num.end].isdecimal()):
+    if counted is None or (counted.loose and not text[num.start : num.end].rstrip(".").isdecimal()):
         return False
     if num.form == "word":
         return True
@@ -294,11 +325,9 @@ def _counter(found: Read, name: str, num: Num, text: str) -> bool:
 def _add(found: Read, name: str, num: Num) -> None:
     if name.lower() in NOT_METRICS or NUMBERED.search(name):
         return
-    says = says_split(name)
-    split = None if says else found.split
-    if split is None and not says and any(pair.name == name and pair.split is None for pair in found.pairs):
-        # "train loss 0.5 acc 0.8 | val loss 0.6 acc 0.7": said again, it belongs to the name before it
-        split = vocabulary.lookup(found.pairs[-1].name).split
+    name, told = splits.full_name(name, found.pairs)
+    split = told or (None if says_split(name) else found.split)
+    split = splits.said_again(Pair(name, num, split), found.pairs)
     if all(pair.name != name or pair.split != split for pair in found.pairs):
         found.pairs.append(Pair(name, num, split))
 
@@ -309,9 +338,10 @@ def _prose(text: str, end: int, lead: list[str]) -> bool:
 
 
 def _take_weak(found: Read, weak: list[tuple[int, str, Num, Split | None]], text: str) -> None:
-    """Names bound by a space only: taken when we know them, or when the line has others that we know."""
+    """Names bound by a space only: taken when we know them, when the line has others that we know, or when a counter opens many of them."""
     short = {name: _known_end(name) for _, name, _, _ in weak}
-    counted = bool(found.pairs) or any(short.values())
+    fractions = sum("." in text[num.start : num.end] for _, _, num, _ in weak)
+    counted = bool(found.pairs) or any(short.values()) or (found.sure and fractions >= MOST_TAIL)
     for order, name, num, split in weak:
         words = name.split()
         if not short[name] and counted and len(words) == 1 and words[0].lower() not in STOP and len(name) > 1:
@@ -321,6 +351,7 @@ def _take_weak(found: Read, weak: list[tuple[int, str, Num, Split | None]], text
         if not taken or taken.lower() in NOT_METRICS or NUMBERED.search(taken):
             continue
         pair = Pair(taken, num, None if says_split(taken) else split)
+        pair = pair._replace(split=splits.said_again(pair, found.pairs))
         if all(other.name != taken or other.split != pair.split for other in found.pairs):
             found.pairs.insert(min(order, len(found.pairs)), pair)
 
@@ -333,7 +364,7 @@ def _known_end(name: str) -> str:
         words.pop()
     if not words or words[-1].lower() in STOP:
         return ""
-    ends = [" ".join(words[-count:]) for count in range(min(3, len(words)), 0, -1) if words[-count].lower() not in STOP]
+    ends = [" ".join(words[-count:]) for count in range(min(3, len(words)), 0, -1) if words[-count].lower() not in STOP - {"total"}]
     known = [end for end in ends if _known(end)]
     # Of several the one that we know by heart ("loss scale"), not one that only looks like a loss ("reducing loss scale").
     return next(
@@ -344,20 +375,3 @@ def _known_end(name: str) -> str:
 @functools.lru_cache(maxsize=8192)
 def _known(name: str) -> bool:
     return vocabulary.lookup(name).kind not in ("", "setting")
-
-
-@functools.cache
-def _vocabulary_splits() -> frozenset[str]:
-    return frozenset(word for words in vocabulary.data()["split"].values() for word in words)
-
-
-@functools.lru_cache(maxsize=8192)
-def says_split(name: str) -> bool:
-    """Does the name itself say its split ("val_loss")?"""
-    words = _vocabulary_splits()
-    return any(word in words for word in vocabulary.tokens(name))
-
-
-def split_in(words: str) -> Split | None:
-    """The last split word among the words before a name, None: none."""
-    return counters.split_of(re.findall(r"[a-z]+", words.lower()))

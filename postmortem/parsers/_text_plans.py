@@ -185,7 +185,7 @@ class Plans:
         if found is None:
             return ()
         cells = found.cells
-        columns = () if cells is None else (cells.label, cells.piped, tuple(self._column(plan, num) for num in cells.nums))
+        columns = () if cells is None else (cells.label, cells.ruled, tuple(self._column(plan, num) for num in cells.nums))
         marks = (found.section, found.heads, found.code, found.columns, found.group, found.boxed)
         return (plan.told, plan.naming, columns, found.family, marks)
 
@@ -197,16 +197,20 @@ class Plans:
                 spans.append((start, start + len(metric.name)))
         if found.cells is not None and _DIGIT.search(found.cells.label):
             start = bare.find(found.cells.label)
-            spans.append((start, start + len(found.cells.label)))
+            spans.append((max(start, 0), start + len(found.cells.label)))
         return tuple(self._run(plan, match.start()) for start, end in spans for match in _RUN.finditer(bare, start, end))
 
     def row(self, number: int, plan: Plan, table: Columns | None) -> Told | None:
         """How to read a row of a table below this head of a table."""
         if (number, table) not in self._rows:
-            assert plan.said is not None
-            found = row_metrics(plan.said, table)
-            self._rows[number, table] = None if found is None else self._told(plan, found)
+            self._rows[number, table] = self.lone_row(plan, table)
         return self._rows[number, table]
+
+    def lone_row(self, plan: Plan, table: Columns | None) -> Told | None:
+        """The same for a row that is read on its own: one with empty cells, which only its blanks tell."""
+        assert plan.said is not None
+        found = row_metrics(plan.said, table)
+        return None if found is None else self._told(plan, found)
 
     def _told(self, plan: Plan, found: Said) -> Told:
         line = plan.line

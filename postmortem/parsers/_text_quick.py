@@ -18,9 +18,9 @@ MANY = 2_000  # new shapes at a time from which on one pass of Polars over all o
 # A number bound to a name, a table, a heading, or one of the words that numbers follow.
 _NUMBERS = (
     r"(?:[:=|>\u2502\u2503]\s*|\t[^\S\t]*)[-+\[({'\"\x1b]*(?:[\d.]|[nN][aA][nN]|[iI]nf)"
-    r"|%\||% [\u2500\u2501]|\|.*\||  |\x1b|^[\s\d.eE+=>#*-]*$|^\s*\S+\s+[-+]?[\d.]\S*\s*$"
+    r"|%\||% [\u2500\u2501]|\|.*\||  |\x1b|^[\s\d.eE+=>#*-]*$|^[-+\w.:/]*,(?:,| ?[-+.\d])|^\s*\S+\s+[-+]?[\d.]\S*\s*$"
     r"|(?i:(?:\b|_)(?:epoch|loss|step|iter|acc|train|valid|test|eval|dev\b|score|lr\b|reward|error|perplex|ppl|norm|rate"
-    r"|r?mse\b|mae\b|mape\b|auc\b|f1\b|bleu|m?iou\b|psnr))"
+    r"|r?mse\b|mae\b|mape\b|auc\b|f1\b|bleu|m?iou\b|psnr|fps\b|timesteps?\b|updates? \d))"
     rf"|{CODE}"
 )
 WORTH_A_LOOK = re.compile(_NUMBERS)

@@ -21,7 +21,7 @@ _COUNTERS = (
     """
     actor steps, agent steps, current step, env step, env steps, environment steps, global iter, global iteration, global step, global steps, grad step,
     gradient step, gradient steps, gradient updates, env frames, frame number, learner steps, num env steps, num frames, num timesteps,
-    num updates, steps executed,
+    num updates, nupdates, steps executed, batches seen,
     opt step, optim step, optimizer step, optimizer steps, step idx, t env, timesteps total, total env steps, total frames,
     total num timesteps, total timesteps, totalenvinteracts, totalenvsteps, trained steps, trainer step
     """,
@@ -38,7 +38,7 @@ _COUNTERS = (
 STEPS: dict[str, int] = {phrase: order for order, text in enumerate(_COUNTERS) for phrase in _phrases(text)}
 BAR_RANK = _COUNTERS.index("")
 EPOCHS = _phrases(
-    "cur epoch, current epoch, ep, epoch, epoch #, epoch no, epoch num, epoch number, eval epoch, training epoch,"
+    "cur epoch, current epoch, ep, epoch, epochs done, epoch #, epoch no, epoch num, epoch number, eval epoch, training epoch,"
     "época, epoca, epoche, époque, эпоха, 轮次"
 )
 # Counters, or how many there will be: which of the two, only their growing tells.
