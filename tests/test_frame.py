@@ -87,3 +87,12 @@ def test_the_folder_says_nothing_of_a_file_that_tells_its_splits_apart() -> None
     alone = [Block(name, np.array([1.0])) for name in ("loss", "val_loss", "accuracy")]
     table = frame.assemble([Reading("runs/train/results.csv", "table", blocks=both), Reading("runs/train/log.csv", "table", blocks=alone)])
     assert table["split"].to_list() == ["train", "val", None, "train", "val", "train"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_lines_are_put_in_order_with_and_without_sorting(seed: int) -> None:
+    dice = random.Random(seed)
+    size = dice.randrange(1, 200)
+    few, many = dice.sample(range(5, 5 + size * 3), size), dice.choices(range(size), k=size)
+    lines = np.array(dice.choice((few, many, dice.sample(range(7, 7 + size), size), [*few[:-1], 2**62])), np.int64)
+    assert frame._order(lines).tolist() == np.argsort(lines, kind="stable").tolist()

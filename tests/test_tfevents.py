@@ -29,7 +29,7 @@ from event_files import (
 from postmortem.frame import NO_STEP, NO_TIME
 from postmortem.parsers import _tfevents_frames as frames
 from postmortem.parsers import tfevents
-from postmortem.parsers._crc32c import crc32c, mask, wrong_sums
+from postmortem.parsers._crc32c import crc32c, mask, wrong_by_difference, wrong_sums
 from postmortem.parsers.base import LIKELY, NO, SURE, Request
 
 # ---------------------------------------------------------------------- reading
@@ -168,20 +168,19 @@ def test_small_windows_give_the_same_records(tmp_path: Path, capacity: int) -> N
     path = tmp_path / "e"
     path.write_bytes(VERSION + b"".join(records))
 
-    def all_of(size: int) -> tuple[list[bytes], list[frames.Loss]]:
+    def all_of(size: int) -> tuple[list[tuple[int, bytes]], list[frames.Loss]]:
         found, file = [], frames.RecordFile(path)
         for chunk in file.chunks(size):
             if isinstance(chunk, frames.BigRecord):
-                found.append(bytes(chunk.load() or b""))
+                found.append((chunk.line, bytes(chunk.data or b"")))
             else:
-                found += [
-                    bytes(chunk.window.bytes[start : start + length]) for start, length in zip(chunk.starts, chunk.lengths, strict=True)
-                ]
-        assert file.records == len(found)
-        return found, file.losses
+                places = zip(chunk.lines.tolist(), chunk.starts.tolist(), chunk.lengths.tolist(), strict=True)
+                found += [(line, bytes(chunk.window.bytes[start : start + length])) for line, start, length in places]
+        return sorted(found), file.losses
 
     assert all_of(capacity) == all_of(1 << 20)
-    assert len(all_of(capacity)[0]) == len(records) - 2 + 1
+    lines = [line for line, _ in all_of(capacity)[0]]
+    assert lines == list(range(1, len(records) - 2 + 1 + 1))
 
 
 def test_a_record_larger_than_the_window_is_stepped_over_or_read(tmp_path: Path) -> None:
@@ -203,13 +202,24 @@ def test_crc() -> None:
             for _ in range(8):
                 crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
         assert crc32c(data) == crc ^ 0xFFFFFFFF
+
+
+def test_sums_of_many_records_at_once() -> None:
+    dice = random.Random(0)
+    rows = [dice.randbytes(dice.choice((0, 1, 7, 8, 9, 46, 300))) for _ in range(200)]
+    lengths = np.array([len(row) for row in rows])
+    buffer = dice.randbytes(12) + b"".join(rows) + bytes(64)
+    words = np.ndarray((len(buffer) - 8,), "<u8", buffer=buffer, strides=(1,))
+    stored = np.array([mask(crc32c(row)) for row in rows], np.uint32)
+    stored[[3, 149]] ^= 1
+    assert np.flatnonzero(wrong_sums(words, 12 + np.cumsum(lengths) - lengths, lengths, stored)).tolist() == [3, 149]
     for length in (1, 7, 8, 9, 46):
-        rows = [dice.randbytes(length) for _ in range(50)]
-        buffer = b"".join(rows) + bytes(64)
-        words = np.ndarray((len(buffer) - 8,), "<u8", buffer=buffer, strides=(1,))
-        stored = np.array([mask(crc32c(row)) for row in rows], np.uint32)
-        stored[[3, 49]] ^= 1
-        assert np.flatnonzero(wrong_sums(words, np.arange(50) * length, length, stored)).tolist() == [3, 49]
+        octets = np.frombuffer(dice.randbytes(50 * length), np.uint8).reshape(50, length)
+        sums = np.array([mask(crc32c(row.tobytes())) for row in octets], np.uint32)
+        sums[[3, 49]] ^= 1
+        differing = octets ^ octets[0]
+        wrong = wrong_by_difference(octets[0].tobytes(), differing, np.bitwise_or.reduce(differing, axis=0), sums)
+        assert np.flatnonzero(wrong).tolist() == [3, 49]
 
 
 def test_claims_by_content_then_by_name(tmp_path: Path) -> None:

@@ -110,30 +110,47 @@ def _shift_identity() -> list[np.ndarray]:
     return [(np.arange(256, dtype=np.uint32) << np.uint32(8 * place)).astype(np.uint32) for place in range(4)]
 
 
-_LOW_BYTES = np.array([(1 << (8 * count)) - 1 for count in range(8)] + [(1 << 64) - 1], np.uint64)
+def wrong_by_difference(first: bytes, differing: np.ndarray, varying: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """Which of n records of equal length do not have the sum that is stored for them: (n,) bool.
+
+    The first record is summed as it is; of the others only the bytes that differ from it anywhere are looked up.
+
+    first      the bytes of the first record
+    differing  (n, length) uint8, each record XOR the first; varying (length,) is not 0 where any of them is not
+    stored     (n,) uint32 masked sums
+    """
+    sums = unmask(stored) ^ np.uint32(crc32c(first))
+    for place in np.flatnonzero(varying).tolist():
+        sums ^= table(len(first) - 1 - place).take(differing[:, place])
+    return sums != 0
 
 
-def wrong_sums(words: np.ndarray, starts: np.ndarray, length: int, stored: np.ndarray) -> np.ndarray:
-    """Which of n records of equal length do not have the sum that is stored for them.
+_HIGH_BYTES = np.array([((1 << 64) - 1) ^ ((1 << (8 * (8 - count))) - 1) for count in range(9)], np.uint64)
+
+
+def wrong_sums(words: np.ndarray, starts: np.ndarray, lengths: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """Which of n records of any lengths do not have the sum that is stored for them: (n,) bool.
+
+    What a byte contributes depends on its distance from the end, so the records are laid side by side with their ends in one line and
+    looked up column by column, a shorter one with zeros in front, which contribute nothing. The start from all ones contributes
+    what it makes of as many zeros. It costs as much as if all were as long as the longest.
 
     words   every 8 bytes of the buffer as a little-endian uint64, one at each byte offset
-    starts  (n,) offsets of the records; length in bytes; stored (n,) uint32 masked sums
-    Returns (n,) bool. The first record is summed as it is; of the others only the bytes that differ from it are looked up.
+    starts  (n,) offsets of the records, none of them below 8; lengths (n,) in bytes; stored (n,) uint32 masked sums
     """
-    first = words[starts[0] : starts[0] + 8 * -(-length // 8) : 8]
-    reference = first.tobytes()[:length]
-    sums = unmask(stored) ^ np.uint32(crc32c(reference))
-    for index in range(0, length, 8):
-        width = min(8, length - index)
-        differing = words[starts + index]
-        differing ^= first[index // 8]
-        if width < 8:
-            differing &= _LOW_BYTES[width]
-        varying = int(np.bitwise_or.reduce(differing))
-        if not varying:
-            continue
-        octets = differing.view(np.uint8).reshape(-1, 8)
-        for place in range(width):
+    sums = unmask(stored) ^ np.array([_of_zeros(length) for length in range(int(lengths.max(initial=0)) + 1)], np.uint32)[lengths]
+    ends = starts + lengths
+    for behind in range(0, int(lengths.max(initial=0)), 8):
+        eight = words[np.maximum(ends - behind - 8, 0)] & _HIGH_BYTES.take(np.clip(lengths - behind, 0, 8))
+        varying = int(np.bitwise_or.reduce(eight))
+        octets = eight.view(np.uint8).reshape(-1, 8)
+        for place in range(8):
             if (varying >> (8 * place)) & 255:
-                sums ^= table(length - 1 - index - place)[octets[:, place]]
+                sums ^= table(behind + 7 - place).take(octets[:, place])
     return sums != 0
+
+
+@functools.cache
+def _of_zeros(length: int) -> int:
+    """The sum of so many zero bytes."""
+    return crc32c(bytes(length))

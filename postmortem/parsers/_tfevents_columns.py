@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from postmortem.parsers._tfevents_frames import Chunk, Window
+from postmortem.frame import NO_TIME
 from postmortem.parsers._tfevents_record import BFLOAT16, CONTENT, VALUE_KINDS
+from postmortem.parsers._tfevents_window import Chunk, Window
 
 _LONGEST_TAG = 1024  # bytes; a longer one is read by the slow decoder
 _FEW, _MOST_ROUNDS = 32, 1000  # fewer records than this, or more values in one: the slow decoder is faster
-_LOW_BYTES = np.array([(1 << (8 * count)) - 1 for count in range(8)] + [(1 << 64) - 1], np.uint64)
+_LATEST = 253402300800.0  # seconds: the year 10000
+LOW_BYTES = np.array([(1 << (8 * count)) - 1 for count in range(8)] + [(1 << 64) - 1], np.uint64)
 _TENSOR_TYPES = (1, 2, 3, 9, 14, 19)  # float, double, int32, int64, bfloat16, half
 # Tags (field number and wire type) as they stand in the bytes
 _WALL, _STEP, _SUMMARY, _VALUE, _TAG, _SIMPLE, _TENSOR, _METADATA = 0x09, 0x10, 0x2A, 0x0A, 0x0A, 0x15, 0x42, 0x4A
@@ -61,7 +63,7 @@ def _hash(window: Window, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     hashes = sizes.astype(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
     last = len(window.u64) - 1
     for at in range(0, int(sizes.max()) if len(sizes) else 0, 8):
-        words = window.u64[np.minimum(starts + at, last)] & _LOW_BYTES[np.clip(sizes - at, 0, 8)]
+        words = window.u64[np.minimum(starts + at, last)] & LOW_BYTES.take(np.clip(sizes - at, 0, 8))
         hashes = (hashes ^ words) * np.uint64(0x9E3779B185EBCA87)
         hashes ^= hashes >> np.uint64(29)
     return hashes
@@ -69,13 +71,15 @@ def _hash(window: Window, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 @dataclass(slots=True)
 class Columns:
-    """Scalars of a chunk, one row each: index of the record, wall time (s), step, number of the tag, value."""
+    """Scalars of a chunk, one row each: index of the record, wall time (s), step, number of the tag, value and where it lies."""
 
     record: np.ndarray
     wall: np.ndarray
     step: np.ndarray
     tag: np.ndarray
     value: np.ndarray
+    at: np.ndarray  # offset of the value in the window
+    kind: np.ndarray  # its DataType
     unread: np.ndarray  # (records,) bool: left to the slow decoder, no row here
     blobs: list[tuple[str, np.ndarray]]  # (kind, indices of records) of what holds no number
 
@@ -90,7 +94,7 @@ class _Cursor:
     fits: np.ndarray
 
     def byte(self) -> np.ndarray:
-        return self.window.u8[self.at]
+        return self.window.u8.take(self.at)
 
     def expect(self, byte: int) -> None:
         self.fits &= self.byte() == byte
@@ -106,33 +110,40 @@ class _Cursor:
         if (small := self.byte()).max(initial=0) < 128:
             self.move(1)
             return small.astype(np.int64)
-        value, size = _varint(self.window.u64[self.at])
+        value, size = varints(self.window.u64[self.at])
         self.fits &= size > 0
         self.move(size)
         return value
 
 
-def _varint(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers and their sizes in bytes (n,) from the eight bytes they begin with; size 0 where eight are not enough."""
+def varints(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers and their sizes in bytes, of the shape of the words, which are the eight bytes that each begins with.
+
+    The size is 0 where eight bytes are not enough.
+    """
     ends = ~words & np.uint64(0x8080808080808080)  # the byte without its top bit is the last one
     lowest = ends & (~ends + np.uint64(1))
     size = ((np.log2(np.maximum(lowest, np.uint64(1)).astype(np.float64)) + 1) / 8).astype(np.int64)  # exact: powers of two
-    words = words & (lowest | (lowest - np.uint64(1)))
+    return septets(words & (lowest | (lowest - np.uint64(1))), int(size.max(initial=1))), size
+
+
+def septets(words: np.ndarray, most: int) -> np.ndarray:
+    """The numbers (int64, any shape) that the lower seven bits of at most so many bytes make; bytes behind a number are 0."""
     value = words & np.uint64(0x7F)
-    for place in range(1, int(size.max(initial=1))):
+    for place in range(1, most):
         value |= (words >> np.uint64(place)) & np.uint64(0x7F << (7 * place))
-    return value.astype(np.int64), size
+    return value.view(np.int64)
 
 
 def nothing(records: int) -> Columns:
     """No scalars: all of so many records are left to the slow decoder."""
     none = np.empty(0, np.int64)
-    return Columns(none, np.empty(0), none, none, np.empty(0), np.ones(records, bool), [])
+    return Columns(none, np.empty(0), none, none, np.empty(0), none, none, np.ones(records, bool), [])
 
 
 @np.errstate(invalid="ignore")  # a signalling NaN in a file is a NaN like any other
-def walk(chunk: Chunk, tags: Tags) -> Columns:
-    """All scalars of the records that have a usual layout."""
+def walk(chunk: Chunk, tags: Tags, few: int = _FEW) -> Columns:
+    """All scalars of the records that have a usual layout. From the second value on, less than `few` records are left unread."""
     window, count = chunk.window, len(chunk.starts)
     cursor = _Cursor(window, chunk.starts, chunk.starts + chunk.lengths, np.ones(count, bool))
     cursor.expect(_WALL)
@@ -142,40 +153,43 @@ def walk(chunk: Chunk, tags: Tags) -> Columns:
     if stepped.all():
         step = cursor.varint()
     else:
-        value, size = _varint(window.u64[cursor.at + 1])
+        value, size = varints(window.u64[cursor.at + 1])
         cursor.fits &= ~stepped | (size > 0)
         step = np.where(stepped, value, 0)
         cursor.move(np.where(stepped, size + 1, 0))
     cursor.expect(_SUMMARY)
     size = cursor.varint()
     cursor.fits &= cursor.at + size == cursor.end
-    rows, blobs = _rounds(cursor, tags)
+    rows, blobs = _rounds(cursor, tags, few)
     read = cursor.fits
-    record, tag, number = (np.concatenate(column) if column else np.empty(0) for column in (list(zip(*rows, strict=True)) or [(), (), ()]))
-    record, tag = record.astype(np.int64), tag.astype(np.int64)
+    record, tag, at, kind = np.concatenate([np.empty((4, 0), np.int64), *rows], axis=1)
     if not read.all():
-        keep = read[record]
-        record, tag, number = record[keep], tag[keep], number[keep]
-    return Columns(record, wall[record], step[record], tag, number, ~read, [(kind, records[read[records]]) for kind, records in blobs])
+        record, tag, at, kind = (column[read[record]] for column in (record, tag, at, kind))
+    value = np.empty(len(at))
+    for code in np.flatnonzero(np.bincount(kind)).tolist():
+        same = kind == code
+        value[same] = numbers(window.bits(width(code))[at[same]], code)
+    blobs = [(name, records[read[records]]) for name, records in blobs]
+    return Columns(record, wall[record], step[record], tag, value, at, kind, ~read, blobs)
 
 
-def _rounds(cursor: _Cursor, tags: Tags) -> tuple[list[tuple[np.ndarray, ...]], list[tuple[str, np.ndarray]]]:
+def _rounds(cursor: _Cursor, tags: Tags, few: int) -> tuple[list[tuple[np.ndarray, ...]], list[tuple[str, np.ndarray]]]:
     """The first value of every record, then the second of those that have one, and so on.
 
-    Returns columns (record, tag, value) of scalars and the records of each kind of blob; records that fail lose their `fits`.
+    Returns columns (record, tag, offset, DataType) of scalars and the records of each kind of blob; records that fail lose their `fits`.
     """
     rows: list[tuple[np.ndarray, ...]] = []
     blobs: list[tuple[str, np.ndarray]] = []
     active = np.flatnonzero(cursor.fits)
     at, end = cursor.at[active], cursor.end[active]
     for turn in range(_MOST_ROUNDS):
-        if not len(active) or (turn and len(active) < _FEW):
+        if not len(active) or (turn and len(active) < few):
             break
         one = _Cursor(cursor.window, at, end, np.ones(len(active), bool))
-        after, tag, number, kind = _one_value(one, tags)
-        scalar = one.fits & (kind == 0)
-        rows.append((active[scalar], tag[scalar], number[scalar]) if not scalar.all() else (active, tag, number))
-        blobs += [(name, active[one.fits & (kind == code)]) for code, name in _BLOBS.items() if (kind == code).any()]
+        after, tag, place, kind = _one_value(one, tags)
+        scalar = one.fits & (kind > 0)
+        rows.append((active[scalar], tag[scalar], place[scalar], kind[scalar]) if not scalar.all() else (active, tag, place, kind))
+        blobs += [(name, active[one.fits & (kind == -code)]) for code, name in _BLOBS.items() if (kind == -code).any()]
         cursor.fits[active[~one.fits]] = False
         more = one.fits & (after < end)
         active, at, end = active[more], after[more], end[more]
@@ -184,7 +198,10 @@ def _rounds(cursor: _Cursor, tags: Tags) -> tuple[list[tuple[np.ndarray, ...]], 
 
 
 def _one_value(cursor: _Cursor, tags: Tags) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """One Summary.Value of every record: the offset after it, number of its tag, number, and 0 or the code of the blob it is."""
+    """One Summary.Value of every record: the offset after it, number of its tag, offset of its number, and DataType of that.
+
+    Where it is a blob, its code with a minus stands in the place of the DataType.
+    """
     window = cursor.window
     cursor.expect(_VALUE)
     size = cursor.varint()
@@ -199,23 +216,22 @@ def _one_value(cursor: _Cursor, tags: Tags) -> tuple[np.ndarray, np.ndarray, np.
     cursor.fits &= cursor.at < after
     code = cursor.byte()
     simple = (code == _SIMPLE) & (cursor.at + 5 == after)
-    number = window.f32[cursor.at + 1].astype(np.float64)
-    kind = np.zeros(len(code), np.int64)
+    place, kind = cursor.at + 1, np.ones(len(code), np.int64)
     if not simple.all():
         other = np.flatnonzero(~simple & cursor.fits)
-        fits, number[other], kind[other] = _tensor_or_blob(window, cursor.at[other], after[other], code[other])
+        fits, place[other], kind[other] = _tensor_or_blob(window, cursor.at[other], after[other], code[other])
         cursor.fits[other[~fits]] = False
-    named = np.flatnonzero(cursor.fits & (kind == 0))
+    named = np.flatnonzero(cursor.fits & (kind > 0))
     tag = np.zeros(len(code), np.int64)
     if len(named) == len(tag):
         tag = tags.numbers(window, tag_at, tag_size)
     elif len(named):
         tag[named] = tags.numbers(window, tag_at[named], tag_size[named])
-    return after, tag, number, kind
+    return after, tag, place, kind
 
 
 def _tensor_or_blob(window: Window, at: np.ndarray, end: np.ndarray, code: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values that are no simple_value: whether they are understood, their numbers, and 0 or the code of the blob."""
+    """Values that are no simple_value: whether they are understood, and offset and DataType of the number or the code of the blob."""
     cursor = _Cursor(window, at, end, np.ones(len(at), bool))
     blob = np.isin(code, list(_BLOBS))
     size = cursor.varint()
@@ -223,11 +239,10 @@ def _tensor_or_blob(window: Window, at: np.ndarray, end: np.ndarray, code: np.nd
     cursor.move(size)
     _metadata(cursor)
     tensor = np.flatnonzero((code == _TENSOR) & cursor.fits)
-    number = np.full(len(at), np.nan)
-    understood = cursor.fits & blob
+    place, kind = at.copy(), np.where(blob, -code.astype(np.int64), 0)
     if len(tensor):
-        number[tensor], understood[tensor] = _tensor(window, body[tensor], body[tensor] + size[tensor])
-    return understood, number, np.where(blob, code, 0).astype(np.int64)
+        place[tensor], kind[tensor] = _tensor(window, body[tensor], body[tensor] + size[tensor])
+    return cursor.fits & (kind != 0), place, kind
 
 
 def _metadata(cursor: _Cursor) -> None:
@@ -241,30 +256,37 @@ def _metadata(cursor: _Cursor) -> None:
 
 
 def _tensor(window: Window, at: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tensors that hold one number in their tensor_content, float_val or double_val: the numbers, and which are such tensors."""
+    """Tensors that hold one number in their tensor_content, float_val or double_val: its offset and DataType (0: no such tensor)."""
     cursor = _Cursor(window, at, end, np.ones(len(at), bool))
     cursor.expect(0x08)  # dtype
     dtype = window.u8[at + 1].astype(np.int64)
     cursor.move(2)
     cursor.move(np.where(window.u16[cursor.at] == 0x0012, 2, 0))  # a shape without dimensions
     code, size = cursor.byte(), window.u8[cursor.at + 1]
-    number, understood = np.full(len(at), np.nan), np.zeros(len(at), bool)
+    place, found = cursor.at + 1, np.zeros(len(at), np.int64)
     for kind in _TENSOR_TYPES:
-        width = np.dtype(CONTENT[kind]).itemsize
         packed = (code == 0x22) | (((code == 0x2A) & (kind == 1)) | ((code == 0x32) & (kind == 2)))
-        packed &= (size == width) & (cursor.at + 2 + width == end)
-        single = (code == {1: 0x2D, 2: 0x31}.get(kind, 0)) & (cursor.at + 1 + width == end)
-        rows = np.flatnonzero(cursor.fits & (dtype == kind) & (packed | single))
-        if len(rows):
-            number[rows] = _numbers(window, cursor.at[rows] + np.where(packed[rows], 2, 1), kind)
-            understood[rows] = True
-    return number, understood
+        packed &= (size == width(kind)) & (cursor.at + 2 + width(kind) == end)
+        single = (code == {1: 0x2D, 2: 0x31}.get(kind, 0)) & (cursor.at + 1 + width(kind) == end)
+        this = cursor.fits & (dtype == kind)
+        found[this & (packed | single)] = kind
+        place[this & packed] += 1  # behind the size of the packed bytes
+    return place, found
 
 
-def _numbers(window: Window, at: np.ndarray, kind: int) -> np.ndarray:
-    """Numbers of one DataType at n offsets, as float64."""
+def microseconds(wall: np.ndarray) -> np.ndarray:
+    """Seconds (of any shape) as int64 microseconds; NO_TIME for what is no time after 1970 and before the year 10000."""
+    sane = (wall > 0) & (wall < _LATEST)
+    return np.where(sane, np.rint(np.where(sane, wall, 0.0) * 1e6).astype(np.int64), NO_TIME)
+
+
+def width(kind: int) -> int:
+    """Bytes of one number of a DataType."""
+    return np.dtype(CONTENT[kind]).itemsize
+
+
+def numbers(bits: np.ndarray, kind: int) -> np.ndarray:
+    """Numbers of one DataType from their bits (n,), unsigned integers of its width, as float64."""
     if kind == BFLOAT16:
-        return (window.u16[at].astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
-    width = np.dtype(CONTENT[kind]).itemsize
-    bits = {2: window.u16, 4: window.u32, 8: window.u64}[width][at]
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     return bits.view(CONTENT[kind]).astype(np.float64)

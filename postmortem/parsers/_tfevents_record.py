@@ -68,31 +68,36 @@ def decode(data: memoryview) -> EventRecord:
 
 
 def blob_kind(head: memoryview, length: int) -> str | None:
-    """What a record too large for the window holds, from its first bytes; None where it is not one single thing that is no number."""
+    """What a large record holds, from its first bytes; None where it is not one single thing that is no number."""
     try:
         at = 0
-        for wanted in (5, 1):  # the summary that reaches to the end of the record, then its value that does
-            number, at, end = _reaching(head, at, length)
-            if number != wanted:
-                return EVENT_KINDS.get(number) if wanted == 5 else None
-            at = at if end == length else length
-        number, _, _ = _reaching(head, at, length)
+        for wanted, before in ((5, (1, 2)), (1, ())):  # the summary that reaches to the end of the record, then its only value
+            number, at, end = _reaching(head, at, length, before)
+            if end != length or number != wanted:
+                return EVENT_KINDS.get(number) if end == length and wanted == 5 else None
+        number, _, _ = _reaching(head, at, length, (1, 7))
         return VALUE_KINDS.get(number, "tensor" if number == 8 else None)
     except (Malformed, IndexError):
         return None
 
 
-def _reaching(head: memoryview, at: int, length: int) -> tuple[int, int, int]:
-    """Steps over small fields to the first one that ends with the record or leaves the head: its number, start and end."""
+def _reaching(head: memoryview, at: int, length: int, before: tuple[int, ...]) -> tuple[int, int, int]:
+    """The first field that ends with the record or leaves the head: its number, start and end. Only fields of `before` may precede it.
+
+    Those are time and step of an event, tag and node name of a value. Raises Malformed where another one does: it may be a number.
+    """
     while True:
         key, at = varint(head, at)
         number, wire = key >> 3, key & 7
         if wire == VARINT:
             _, at = varint(head, at)
-            continue
-        size, at = varint(head, at) if wire == BYTES else ({FIXED64: 8, FIXED32: 4}[wire] if wire in (FIXED64, FIXED32) else length, at)
-        if at + size >= min(length, len(head)):
-            return number, at, at + size
+            size = 0
+        else:
+            size, at = varint(head, at) if wire == BYTES else ({FIXED64: 8, FIXED32: 4}.get(wire, length), at)
+            if at + size >= min(length, len(head)):
+                return number, at, at + size
+        if number not in before:
+            raise Malformed("something else stands before it")
         at += size
 
 

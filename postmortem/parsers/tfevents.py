@@ -1,26 +1,34 @@
 """Reads TensorBoard event files: every scalar with its record, step and time, past damage, without TensorFlow.
 
 Length sums of all records are checked, and the data sum of every record that holds numbers, cannot be decoded or is small. A larger
-image, histogram, audio clip or graph is counted and stepped over unread.
+image, histogram, audio clip or graph is counted and stepped over unread: its sum could only say that a picture nobody looks at is
+damaged. (TensorBoard's Rust loader checks no data sum unless a record cannot be parsed: `--no-checksum` is the default in
+tensorboard/data/server/cli.rs; its Python loader checks all.)
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from postmortem.frame import NO_TIME, Block
 from postmortem.model import Origin, Reading, Setting
 from postmortem.parsers import _tfevents_settings as settings
+from postmortem.parsers import _tfevents_table as tables
 from postmortem.parsers._crc32c import crc32c, mask, masked_length, wrong_sums
 from postmortem.parsers._literals import shortened
 from postmortem.parsers._protobuf import Malformed
-from postmortem.parsers._tfevents_columns import Columns, Tags, nothing, walk
-from postmortem.parsers._tfevents_frames import HEADER, BigRecord, Chunk, Loss, RecordFile
+from postmortem.parsers._tfevents_columns import Tags, microseconds, nothing, walk
+from postmortem.parsers._tfevents_frames import CAPACITY, BigRecord, Loss, RecordFile
 from postmortem.parsers._tfevents_record import EventRecord, blob_kind, decode
+from postmortem.parsers._tfevents_rows import FEWEST, Rows, repeated
+from postmortem.parsers._tfevents_table import Series
+from postmortem.parsers._tfevents_window import HEADER, Chunk, joined
 from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, SURE, Request, SourceFile
 
 NAME = "tfevents"
@@ -32,12 +40,12 @@ _LFS = b"version https://git-lfs"
 _UNSUMMED = 1024  # bytes from which a record without numbers is not read for its sum
 _LARGE = 64 << 10  # bytes from which a record is decoded on its own
 _FEW = 16  # records from which columns are faster than one by one
-_MANY = 64  # records a tag from which those of one tag are summed together
-_LONG = 4096  # bytes of a record up to which records of equal length are summed together
+_LONG = 4096  # bytes of a record up to which records of similar length are summed together
+_MOST_UNLIKE = 0.9  # rows that may be unlike the first one without giving up on tables
+_SIMILAR = 16  # bytes: a difference in length for which it does not pay to sum records apart
 _LONGEST_NAME = 200
 _MOST_TAGS = 50_000
 _MOST_SETTINGS = 5_000
-_LATEST = 253402300800.0  # seconds: the year 10000
 
 
 def claims(source: SourceFile) -> float:
@@ -61,7 +69,8 @@ class _Result:
 
     name: str
     tags: Tags = field(default_factory=Tags)
-    parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)  # of single records
+    series: list[Series] = field(default_factory=list)  # of tables
     kinds: Counter[str] = field(default_factory=Counter)
     settings: list[Setting] = field(default_factory=list)
     wrong_sums: list[int] = field(default_factory=list)  # numbers of the records
@@ -71,12 +80,13 @@ class _Result:
 def read(source: SourceFile, request: Request) -> Reading:
     """One Block a tag; the line is the number of the record in the file. Raises OSError where the file cannot be opened."""
     result = _Result(source.name)
-    file = RecordFile(source.path)
-    for chunk in file.chunks():
-        if isinstance(chunk, BigRecord):
-            _big(chunk, result)
+    file = RecordFile(source.path, _unwanted)
+    for found in file.chunks():
+        if isinstance(found, BigRecord):
+            _big(found, result)
         else:
-            _chunk(chunk, result)
+            _window(found, result)
+    result.kinds.update(file.skipped)
     reading = Reading(source.name, NAME, settings=result.settings[:_MOST_SETTINGS])
     reading.blocks = _blocks(result)
     reading.rejected = len(result.wrong_sums) + len(result.malformed) + sum(loss.how != "zeros" for loss in file.losses)
@@ -84,54 +94,78 @@ def read(source: SourceFile, request: Request) -> Reading:
     return reading
 
 
+def _window(chunk: Chunk, result: _Result) -> None:
+    """All records of a window: what repeats is read as tables, the rest record by record."""
+    found, rest = repeated(chunk)
+    if found:
+        rest = joined(chunk.window, [rest, *(left for rows in found for left in _rows(rows, result))])
+        rest = rest.only(np.argsort(rest.lines))  # settings keep the order of the file
+    if rest.count:
+        _chunk(rest, result)
+
+
+def _rows(rows: Rows, result: _Result) -> list[Chunk]:
+    """Read rows of records as tables; returns what is left.
+
+    Rows unlike the first one are tried again, with a first one of their own, as long as that takes a good part of them.
+    """
+    rests: list[Chunk] = []
+    left: Rows | None = rows
+    before = math.inf
+    while left is not None and FEWEST <= len(left) <= _MOST_UNLIKE * before:
+        before = len(left)
+        table = tables.read(left, result.tags)
+        result.series += table.series
+        result.wrong_sums += table.wrong
+        rests += [table.rest] if table.rest is not None else []
+        left = table.unlike
+    return rests if left is None else [*rests, left.records()]
+
+
 def _chunk(chunk: Chunk, result: _Result) -> None:
-    """All records of a window: walk the columns, check sums, decode one by one what the columns do not understand."""
-    window, lines = chunk.window, chunk.line + np.arange(len(chunk.starts))
+    """Any records of a window: walk the columns, check sums, decode one by one what the columns do not understand."""
+    window = chunk.window
     large = chunk.lengths > _LARGE
     if large.any():
-        for index in np.flatnonzero(large).tolist():
-            start, length = int(chunk.starts[index]), int(chunk.lengths[index])
-            _large(window.bytes[start : start + length + 4], int(lines[index]), result)
-        chunk, lines = Chunk(window, chunk.starts[~large], chunk.lengths[~large], chunk.line), lines[~large]
-    columns = walk(chunk, result.tags) if len(lines) >= _FEW else nothing(len(lines))
+        for start, length, line in zip(*(column[large].tolist() for column in (chunk.starts, chunk.lengths, chunk.lines)), strict=True):
+            _large(window.bytes[start : start + length + 4], line, result)
+        chunk = chunk.only(~large)
+    columns = walk(chunk, result.tags) if chunk.count >= _FEW else nothing(chunk.count)
     summed = (chunk.lengths <= _UNSUMMED) | columns.unread
     summed[columns.record] = True
-    wrong = _wrong(chunk, summed, columns)
-    result.wrong_sums += lines[wrong].tolist()
+    wrong = _wrong(chunk, summed)
+    result.wrong_sums += chunk.lines[wrong].tolist()
     for kind, records in columns.blobs:
         result.kinds[kind] += int((~wrong[records]).sum())
-    rows: tuple[np.ndarray, ...] = (lines[columns.record], columns.wall, columns.step, columns.tag, columns.value)
+    rows = columns.tag, chunk.lines[columns.record], microseconds(columns.wall), columns.step, columns.value
     if wrong.any():
         right = ~wrong[columns.record]
         rows = tuple(column[right] for column in rows)
-    result.parts.append(rows)
-    for index in np.flatnonzero(columns.unread & ~wrong).tolist():
-        start = int(chunk.starts[index])
-        _slow(window.bytes[start : start + int(chunk.lengths[index])], int(lines[index]), result)
+    if len(result.tags.names) * _FEW < len(rows[0]):  # cut by tag while it is in the cache, unless that makes too many small pieces
+        result.series += _by_tag([rows])
+    else:
+        result.parts.append(rows)
+    slow = chunk.only(columns.unread & ~wrong)
+    for start, length, line in zip(slow.starts.tolist(), slow.lengths.tolist(), slow.lines.tolist(), strict=True):
+        _slow(window.bytes[start : start + length], line, result)
 
 
-def _wrong(chunk: Chunk, among: np.ndarray, columns: Columns) -> np.ndarray:
-    """Which records (n,) bool have a wrong data sum; only those `among` are looked at.
-
-    Records of one length are summed together; where there are enough, those of one tag, for they agree in more bytes.
-    """
+def _wrong(chunk: Chunk, among: np.ndarray) -> np.ndarray:
+    """Which records (n,) bool have a wrong data sum; only those `among` are looked at. Records of similar length are summed together."""
     window, starts, lengths = chunk.window, chunk.starts, chunk.lengths
     stored = window.u32[starts + lengths]
     wrong = np.zeros(len(starts), bool)
-    alike = np.zeros(len(starts), np.int64)
-    alike[columns.record] = columns.tag
-    tags = int(alike.max(initial=0)) + 1
     rows = np.flatnonzero(among)
-    key = lengths[rows] * tags + alike[rows] if tags * _MANY < len(rows) else lengths[rows]
-    order = np.argsort(key, kind="stable")
+    similar = lengths[rows] // _SIMILAR
+    order = np.argsort(similar, kind="stable")
     rows = rows[order]
-    firsts = np.flatnonzero(np.diff(key[order], prepend=-1)).tolist()
-    for first, last in zip(firsts, [*firsts[1:], len(rows)], strict=True):
-        group, length = rows[first:last], int(lengths[rows[first]])
-        if len(group) >= _FEW and 0 < length <= _LONG:
-            wrong[group] = wrong_sums(window.u64, starts[group], length, stored[group])
+    for first, last in pairwise([*np.flatnonzero(np.diff(similar[order], prepend=-1)).tolist(), len(rows)]):
+        group = rows[first:last]
+        if len(group) >= _FEW and int(lengths[group[0]]) <= _LONG:
+            wrong[group] = wrong_sums(window.u64, starts[group], lengths[group], stored[group])
         else:
-            sums = [mask(crc32c(window.bytes[start : start + length])) for start in starts[group].tolist()]
+            places = zip(starts[group].tolist(), lengths[group].tolist(), strict=True)
+            sums = [mask(crc32c(window.bytes[start : start + length])) for start, length in places]
             wrong[group] = np.array(sums, np.uint32) != stored[group]
     return wrong
 
@@ -152,14 +186,18 @@ def _large(data: memoryview, line: int, result: _Result) -> None:
         _slow(body, line, result)
 
 
+def _unwanted(head: memoryview, length: int) -> str | None:
+    """What a large record is, if it holds no number and no setting: RecordFile steps over it."""
+    kind = blob_kind(head, length)
+    return kind if kind != "tensor" or length > CAPACITY else None  # a smaller tensor may be a text
+
+
 def _big(record: BigRecord, result: _Result) -> None:
     """A record larger than the window."""
-    if kind := blob_kind(record.head, record.length):
-        result.kinds[kind] += 1
-    elif (data := record.load()) is None:
+    if record.data is None:
         result.wrong_sums.append(record.line)
     else:
-        _slow(data, record.line, result)
+        _slow(record.data, record.line, result)
 
 
 def _slow(data: memoryview, line: int, result: _Result) -> None:
@@ -173,9 +211,9 @@ def _slow(data: memoryview, line: int, result: _Result) -> None:
     if event.scalars:
         count = len(event.scalars)
         tags = np.array([result.tags.number(tag) for tag, _ in event.scalars], np.int64)
-        wall = np.full(count, np.nan if event.wall is None else event.wall)
+        time = microseconds(np.full(count, np.nan if event.wall is None else event.wall))
         values = np.array([value for _, value in event.scalars])
-        result.parts.append((np.full(count, line), wall, np.full(count, event.step, np.int64), tags, values))
+        result.parts.append((tags, np.full(count, line), time, np.full(count, event.step, np.int64), values))
     _settings(event, Origin(result.name, line), result)
 
 
@@ -188,33 +226,42 @@ def _settings(event: EventRecord, origin: Origin, result: _Result) -> None:
 
 
 def _blocks(result: _Result) -> list[Block]:
-    """The columns of all parts, cut by tag, each in the order of the file."""
-    if not result.parts:
-        return []
-    line, wall, step, tag, value = (np.concatenate(column) for column in zip(*result.parts, strict=True))
-    if bool((np.diff(line) < 0).any()):  # slow records stand behind the fast ones of their window
-        order = np.argsort(line, kind="stable")
-        line, wall, step, tag, value = line[order], wall[order], step[order], tag[order], value[order]
-    few = tag.astype(np.uint16) if len(result.tags.names) <= 1 << 16 else tag  # numpy sorts 16 bits by counting
-    order = np.argsort(few, kind="stable")
-    line, step, value, time = line[order], step[order], value[order], _microseconds(wall[order])
-    starts = np.flatnonzero(np.diff(tag[order], prepend=-1))
-    ends = np.append(starts[1:], len(line))
+    """The points of every tag in the order of the file; tags in the order in which the file brings them."""
+    parts: dict[int, list[Series]] = {}
+    for one in (*result.series, *_by_tag(result.parts)):
+        parts.setdefault(one.tag, []).append(one)
+    first = {tag: min(int(one.line[0]) for one in some) for tag, some in parts.items()}
     blocks, seen = [], Counter[str]()
-    for place in np.argsort(line[starts], kind="stable")[:_MOST_TAGS].tolist():  # in the order in which the file brings them
-        part = slice(int(starts[place]), int(ends[place]))
-        name = result.tags.names[int(tag[order[part.start]])].decode("utf-8", "replace").strip()
-        raw, times = shortened(name, _LONGEST_NAME) or "(unnamed)", time[part]
-        some = times if (times != NO_TIME).any() else None
-        blocks.append(Block(raw, value[part], line[part], step[part], times=some, series=seen[raw]))
+    for tag in sorted(parts, key=first.__getitem__)[:_MOST_TAGS]:
+        line, time, step, value = _joined(parts.pop(tag))
+        name = result.tags.names[tag].decode("utf-8", "replace").strip()
+        raw = shortened(name, _LONGEST_NAME) or "(unnamed)"
+        blocks.append(Block(raw, value, line, step, times=time if (time != NO_TIME).any() else None, series=seen[raw]))
         seen[raw] += 1  # two tags that look the same after shortening stay two series
     return blocks
 
 
-def _microseconds(wall: np.ndarray) -> np.ndarray:
-    """Seconds (n,) as int64 microseconds; NO_TIME for what is no time after 1970 and before the year 10000."""
-    sane = (wall > 0) & (wall < _LATEST)
-    return np.where(sane, np.rint(np.where(sane, wall, 0.0) * 1e6).astype(np.int64), NO_TIME)
+def _by_tag(parts: list[tuple[np.ndarray, ...]]) -> list[Series]:
+    """Rows (tag, line, time, step, value) of any order cut by tag."""
+    if not parts:
+        return []
+    tag, *columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    few = tag.astype(np.uint16) if int(tag.max(initial=0)) < 1 << 16 else tag  # numpy sorts 16 bits by counting
+    order = np.argsort(few, kind="stable")
+    columns = [column[order] for column in columns]
+    firsts = np.flatnonzero(np.diff(tag[order], prepend=-1))
+    bounds = [*firsts.tolist(), len(tag)]
+    tags = tag[order[firsts]].tolist()
+    return [Series(one, *(column[slice(*ends)] for column in columns)) for one, ends in zip(tags, pairwise(bounds), strict=True)]
+
+
+def _joined(parts: list[Series]) -> tuple[np.ndarray, ...]:
+    """Line, time, step and value of one tag from all its parts, by line: records of other layouts were read later than their neighbours."""
+    columns = [np.concatenate(column) for column in zip(*((one.line, one.time, one.step, one.value) for one in parts), strict=True)]
+    if bool((np.diff(columns[0]) < 0).any()):
+        order = np.argsort(columns[0], kind="stable")
+        columns = [column[order] for column in columns]
+    return tuple(columns)
 
 
 # ---------------------------------------------------------------------- notes
