@@ -31,6 +31,12 @@ class Thresholds:
         "so many prompts get the very same answer",
         "reality check: five outputs that are one output; half leaves room for legitimate refusals",
     )
+    rival: float = limit(
+        0.1,
+        "share of the answers",
+        "a second answer given so often, and more than once, is a choice: labels of two classes are each right half of the time",
+        "a model that says one thing only has no second one",
+    )
     repeated: float = limit(0.3, "share of the answers", "so many answers repeat themselves", "three in ten is no single slip")
     variety: float = limit(
         0.3,
@@ -47,9 +53,10 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit]:
     if len(told) < limits.answers:
         return
     texts = Counter(plain(a.response) for a in told)
-    text, count = texts.most_common(1)[0]
+    (text, count), *others = texts.most_common(2)
+    chosen = any(again > 1 and again >= limits.rival * len(told) for _, again in others)
     same = [a for a in told if plain(a.response) == text]
-    if count >= limits.same * len(told) and len({plain(a.prompt) for a in same}) >= limits.answers:
+    if count >= limits.same * len(told) and not chosen and len({plain(a.prompt) for a in same}) >= limits.answers:
         what = "empty answers" if not text else "the same answer"
         yield Hit([quote(a.event, primary=i == 0) for i, a in enumerate(same[:3])], cause=f"{count} of {len(told)} prompts got {what}.")
     loops = [a for a in told if _repeats(a, limits)]
@@ -71,6 +78,8 @@ def _log(pairs) -> str:
 
 fires_on = [
     files("one answer for all", answers__jsonl=_log((f"question {i}?", "I am happy to help.") for i in range(12))),
+    files("the same label but once", answers__jsonl=_log((f"review {i}", "positive" if i else "negative") for i in range(8))),
+    files("nineteen of twenty", answers__jsonl=_log((f"review {i}", "positive" if i % 25 > 1 else "negative") for i in range(25))),
     files("loops", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}") for i in range(12))),
     files(
         "fifty words, ten of them",
@@ -106,6 +115,7 @@ quiet_on = [
             for i in range(20)
         ),
     ),
+    files("labels of two classes", answers__jsonl=_log((f"review {i}", "positive" if i % 5 < 3 else "negative") for i in range(20))),
     files("three answers", answers__jsonl=_log((f"question {i}?", "I am happy to help.") for i in range(3))),
     files("three loops", answers__jsonl=_log((f"question {i}?", "so it goes " * 40 + f"{i}") for i in range(3))),
 ]

@@ -208,8 +208,9 @@ def _hit(plan: Setting, planned: float, curve: Curve, done: float, axis: str) ->
         f"The log ends after {done / planned:.0%} of the plan and does not say why: it was stopped from outside, or the machine went down"
         f"{', or the log was cut short' if announced else ''}."
     )
-    # a number of steps is often only an upper bound ("until it is good enough"), and a log may be a part of what was written
-    severity: Severity = "warning" if axis == "epoch" and not announced else "note"
+    # A number of steps is often only an upper bound ("until it is good enough"), a log may be a part of what was written, and what stands
+    # in a Python source may have been overridden.
+    severity: Severity = "warning" if axis == "epoch" and not announced and not plan.origin.file.endswith(".py") else "note"
     return Hit([point(curve, -1, text, primary=True), configured(plan)], curve.when(-1), "medium", severity=severity, cause=said)
 
 
@@ -280,6 +281,7 @@ quiet_on = [
     files("telemetry by epoch is no training", metrics__csv="epoch,gpu_temp\n1,60\n2,61\n3,62\n", config__yaml="lr: 0.1\nepochs: 40\n"),
 ]
 notes_on = [
+    files("what the source says may have been overridden", metrics__csv=ROWS, config__py="lr = 0.1\nmax_epochs = 40\nbatch_size = 8\n"),
     last_words("Detected KeyboardInterrupt, attempting graceful shutdown ...", "Ctrl-C under Lightning, which saves and leaves"),
     files("a number of steps is an upper bound", metrics__csv=ROWS.replace("epoch", "step"), config__yaml="lr: 0.1\nmax_steps: 40\n"),
     log("".join(f"Epoch {i}/60 - loss: {2 / (1 + 0.2 * i):.4f}\n" for i in range(1, 19)), note="a third of the epochs it speaks of"),
