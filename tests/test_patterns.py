@@ -56,7 +56,7 @@ def test_whatever_a_rule_asks_for_holds_one_of_its_needles(rule: base.Rule) -> N
         assert (rule.says.search(line) is None) == (regex.search(line) is None), line
 
 
-@pytest.mark.parametrize("ending", formats.endings(), ids=lambda ending: ending.name)
+@pytest.mark.parametrize("ending", [one for one in formats.endings() if not one.last], ids=lambda ending: ending.name)
 def test_whatever_an_ending_says_holds_one_of_its_needles(ending: formats.Ending) -> None:
     sought = Sought(ending.source, re.VERBOSE, ending.literal)
     for sample in ending.samples:

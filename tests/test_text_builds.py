@@ -11,6 +11,7 @@ from postmortem.parsers import _text_builds as builds
 from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_fast import Fast
 from postmortem.parsers._text_reference import reference, segments
+from postmortem.parsers._text_runs import Runs
 from postmortem.parsers._text_series import Collector
 from postmortem.parsers._text_shapes import mined
 from postmortem.parsers._traceback import Folder
@@ -41,11 +42,12 @@ def points(collector: Collector) -> dict[tuple[object, ...], list[tuple[object, 
 
 def test_the_build_of_a_segment_is_that_of_its_text() -> None:
     data = b"2031-05-04 10:00:01 step 7: loss 0.25\nloss: -3e-05\n\n  12   3.5\n"
-    found = builds.Builds(mined(data, 1))
+    taken_apart = mined(data, 1)
     for prefix in (0, 2, 6):
         rows = [row for row, line in enumerate(data.splitlines()) if sum(c.isdigit() for c in line.decode()) >= prefix]
         for row in rows[:1] if prefix else rows:
-            assert found.of(np.array([row]), prefix).tolist() == [builds.of_text(data.splitlines()[row], prefix)]
+            found = builds.Builds(taken_apart).of(Runs(taken_apart, np.array([row])), prefix)
+            assert found.tolist() == [builds.of_text(data.splitlines()[row], prefix)]
 
 
 def test_a_damaged_first_line_does_not_hide_those_after_it() -> None:

@@ -88,23 +88,29 @@ def with_polars(data: bytes, delimiter: str, names: list[str], series: list[int]
         return None
     done = Parsed(frame.height)
     shared: dict[bytes, np.ndarray] = {}
-    masks = frame.select(pl.all().is_not_null())  # one call for all columns: a call of its own for each costs more than the work
+    gaps = frame.null_count().row(0)
+    sparse = [f"c{position}" for position, kind in enumerate(frame.dtypes) if gaps[position] and kind == pl.Float64]
+    # One call for all columns: a call of its own for each costs more than the work.
+    masks = frame.select(pl.col(sparse).is_not_null())
+    dense = frame.select(pl.col(sparse).drop_nulls().implode())
     columns: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
     for position, name in enumerate(names):
-        column, mask = frame[f"c{position}"], masks[f"c{position}"]
+        key = f"c{position}"
+        column = frame[key]
         if column.dtype == pl.String:
             if name == roles.step:
                 done.steps = np.fromiter((whole(cell) for cell in column), np.int64, frame.height)
-                continue
-            if name == roles.time and position in text:
+            elif name == roles.time and position in text:
                 done.times = times_of(column.to_list())
-                continue
-            column = _loose(column, name, done)
-            mask = column.is_not_null()
+            else:
+                column = _loose(column, name, done)
+                columns[position] = _filled(column.drop_nulls(), column.is_not_null(), shared)
         elif name == roles.step:
-            done.steps = column.fill_null(NO_STEP).to_numpy() if column.null_count() else column.to_numpy()
-            continue
-        columns[position] = _filled(column, mask, shared)
+            done.steps = column.fill_null(NO_STEP).to_numpy() if gaps[position] else column.to_numpy()
+        elif gaps[position]:
+            columns[position] = _filled(dense[key][0], masks[key], shared)
+        else:
+            columns[position] = column.to_numpy(), None
     words = {position: frame[f"c{position}"].to_list() for position in labels}
     _place(done, names, series, roles, columns, words)
     return done
@@ -147,17 +153,16 @@ def _loose(column: pl.Series, name: str, done: Parsed) -> pl.Series:
     return values
 
 
-def _filled(column: pl.Series, mask: pl.Series, shared: dict[bytes, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
+def _filled(values: pl.Series, mask: pl.Series, shared: dict[bytes, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
     """(values, index of the rows that have one). Columns filled in the same rows get the same index array."""
-    values = column.to_numpy()  # nulls become NaN here, which the index then leaves out
-    if not column.null_count():
-        return values, None
+    if len(values) == len(mask):
+        return values.to_numpy(), None
     filled = mask.to_numpy()
     key = np.packbits(filled).tobytes()
     index = shared.get(key)
     if index is None:
         index = shared[key] = np.flatnonzero(filled)
-    return values[index], index
+    return values.to_numpy(), index
 
 
 # ---------------------------------------------------------------------- the plain way

@@ -12,6 +12,7 @@ import re
 
 import numpy as np
 
+from postmortem.parsers._text_runs import Runs
 from postmortem.parsers._text_shapes import Mined
 
 MOST_BUILDS = 64  # builds of one shape that are looked at; bars that are drawn in many widths have more
@@ -33,23 +34,19 @@ def plain(text: str) -> str:
 
 
 class Builds:
-    """The builds of all segments of a chunk."""
+    """The builds of the segments of a chunk."""
 
     def __init__(self, mined: Mined) -> None:
-        self._digits = np.zeros(len(mined.run_starts) + 1, np.int32)  # digits before each run
-        np.cumsum(mined.run_ends - mined.run_starts, dtype=np.int32, out=self._digits[1:])
-        self._first = mined.first
-        self._before = self._digits[mined.first]
-        self._others = (mined.ends - mined.starts).astype(np.int32)
-        self._others += self._before
-        self._others[:-1] -= self._before[1:]
-        self._others[-1] -= self._digits[-1]
+        self._lengths = np.zeros(len(mined.edges) // 2 + 1, np.int64)
+        np.subtract(mined.edges[1::2], mined.edges[0::2], out=self._lengths[:-1])
+        digits = np.add.reduceat(self._lengths, mined.first[:-1])  # of a segment without digits: those of the next one
+        digits[mined.first[:-1] == mined.first[1:]] = 0
+        self._others = mined.ends - mined.starts
+        self._others -= digits
 
-    def of(self, rows: np.ndarray, prefix: int) -> np.ndarray:
-        """The builds of the segments `rows`, whose messages begin behind `prefix` runs of digits."""
-        all_rows = len(rows) == len(self._others)
-        others = self._others if all_rows else self._others[rows]
-        if not prefix:
-            return others
-        first, before = (self._first, self._before) if all_rows else (self._first[rows], self._before[rows])
-        return others + (self._digits[first + prefix] - before) * _DIGITS
+    def of(self, runs: Runs, prefix: int) -> np.ndarray:
+        """The builds of segments whose messages begin behind `prefix` runs of digits."""
+        others = self._others[runs.rows]
+        for run in range(prefix):
+            others += runs.column(self._lengths, run) * _DIGITS
+        return others

@@ -15,6 +15,7 @@ from postmortem.parsers import _text_numbers as numbers
 from postmortem.parsers._text_dates import NEAR, NO_CALENDAR, Calendar, Layout, layout_of
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_prefix import STAMP
+from postmortem.parsers._text_runs import Runs
 from postmortem.parsers._text_shapes import Mined
 
 _POWERS = 10.0 ** np.arange(23)  # exact in a double
@@ -25,6 +26,9 @@ _EXACT = np.uint64(2**53)
 _KEEP = np.array([0, *((((1 << 64) - 1) << (8 * (8 - n)) & ((1 << 64) - 1)) & 0x0F0F0F0F0F0F0F0F for n in range(1, 9))], np.uint64)
 _TENS, _HUNDREDS, _MYRIADS = np.uint64(2561), np.uint64(6553601), np.uint64(42949672960001)
 _PAIRS, _QUADS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+# _BEFORE[n] keeps the bytes of a word before its last n: with the digits behind a dot in the last n bytes, the dot and what stands before.
+_BEFORE = np.array([(1 << (64 - 8 * n)) - 1 for n in range(9)], np.uint64)
+_BYTE = np.uint64(8)
 _INFINITY = re.compile(rb"[-+]?(?<![a-z_])inf(?:inity|x+)?(?![a-z_])")
 
 Kind = Literal["plain", "comma", "clock", "constant", "infinite"]
@@ -70,18 +74,17 @@ def column(text: str, num: Num, run: int) -> Column:
     return Column("plain", run, bool(whole), bool(part), bool(power), 1, suffix, num.scale)
 
 
-def parse(mined: Mined, rows: np.ndarray, first: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
-    """(values, which of them are spelled in another way: None is none) of the segments `rows`, whose first runs of digits are `first`."""
+def parse(runs: Runs, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
+    """(values, which of them are spelled in another way: None is none) of the segments whose runs of digits are `runs`."""
     if where.kind == "constant":
-        return np.full(len(rows), where.value), None
+        return np.full(len(runs.rows), where.value), None
     if where.kind == "infinite":
-        return np.array([_infinity(mined.text(row), where.run) for row in rows.tolist()]), None
-    run = first + where.run
+        return np.array([_infinity(runs.mined.text(row), where.run) for row in runs.rows.tolist()]), None
     if where.kind == "comma":
-        return _comma(mined, run, where), _other_lengths(mined, run, 3, where.runs - where.part)
+        return _comma(runs, where), _other_lengths(runs, where.run, 3, where.runs - where.part)
     if where.kind == "clock":
-        return _clock(mined, run, where), _other_lengths(mined, run, 2, 3)
-    return _plain(mined, run, where)
+        return _clock(runs, where), _other_lengths(runs, where.run, 2, 3)
+    return _plain(runs, where)
 
 
 def _infinity(text: bytes, which: int) -> float:
@@ -90,54 +93,94 @@ def _infinity(text: bytes, which: int) -> float:
     return -np.inf if which < len(found) and found[which].startswith(b"-") else np.inf
 
 
-def _plain(mined: Mined, run: np.ndarray, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
-    codes, starts, ends = mined.codes, mined.run_starts, mined.run_ends
-    begin, behind = starts[run], ends[run]
-    length = behind - begin
-    mantissa, digits = _digits(mined, behind, length)
-    odd: np.ndarray | None = None
-    tens: np.ndarray | None = None if where.whole else length  # how often to divide by ten
+def _plain(runs: Runs, where: Column) -> tuple[np.ndarray, np.ndarray | None]:
+    mined, run = runs.mined, where.run
+    begin, behind = runs.starts(run), runs.ends(run)
     first = begin if where.whole else begin - 1  # ".5" begins with its dot
+    odd: np.ndarray | None = None
+    tens: np.ndarray | int | None = None  # how often to divide by ten
+    length: np.ndarray = behind - begin
     if where.whole and where.part:
-        run = run + 1
-        part_start, part_end = starts[run], ends[run]
+        run += 1
+        part_start, part_end = runs.starts(run), runs.ends(run)
         odd = part_start != behind + 1
-        tens = part_end - part_start
-        low, more = _digits(mined, part_end, tens)
-        mantissa *= _WHOLE_POWERS[tens if more < 20 else np.minimum(tens, 19)]
-        mantissa += low
-        digits, behind = digits + more, part_end
-    elif where.whole and (where.suffix or where.power):
-        behind = behind + (codes[behind] == 46)  # "7.M"
+        length, tens = part_end - begin - 1, _alike(part_end - part_start)
+        mantissa, digits = _decimal(mined, begin, behind, part_end, length, tens)
+        behind = part_end
+    else:
+        mantissa, digits = _digits(mined, behind, length)
+        if not where.whole:
+            tens = length
+        elif where.suffix or where.power:
+            behind = behind + (mined.codes[behind] == 46)  # "7.M"
     values = mantissa.astype(np.float64)
-    slow = None if digits <= 15 else _too_long(mantissa, length, tens)
+    slow = None if digits <= 15 else (mantissa >= _EXACT) | (length > 18)
     if where.power:
-        power_start, power_end = starts[run + 1], ends[run + 1]
-        power, _ = _digits(mined, power_end, np.minimum(power_end - power_start, 8))
-        tens = np.where(codes[power_start - 1] == 45, 1, -1) * power.astype(np.int64) + (0 if tens is None else tens)
-        gap = power_start - behind
-        odd = ((gap > 3) | (gap < 1)) if odd is None else odd | (gap > 3) | (gap < 1)
-        behind = power_end
+        power, wide = _power(runs, run + 1, behind)
+        odd = wide if odd is None else odd | wide
+        behind = runs.ends(run + 1)
+        tens = -power if tens is None else tens - power
         far = np.abs(tens) > 22
         slow = far if slow is None else slow | far
-        values = np.where(tens >= 0, values / _POWERS[np.clip(tens, 0, 22)], values * _POWERS[np.clip(-tens, 0, 22)])
-    elif tens is not None:
-        values /= _POWERS[tens if digits <= 22 else np.minimum(tens, 22)]
-    minus = codes[first - 1] == 45
+    if tens is not None:
+        values = _divided(values, tens)
+    minus = mined.codes[first - 1] == 45
     if minus.any():
-        np.negative(values, out=values, where=minus)
+        values = np.where(minus, -values, values)
     if slow is not None and slow.any():
         _slowly(mined, values, np.flatnonzero(slow), first, behind)
     if where.suffix:
         with np.errstate(over="ignore"):
-            values = np.where(codes[behind] | 32 == where.suffix, values * where.scale, values)
+            values = np.where(mined.codes[behind] | 32 == where.suffix, values * where.scale, values)
     return values, odd if odd is not None and odd.any() else None
 
 
-def _too_long(mantissa: np.ndarray, length: np.ndarray, tens: np.ndarray | None) -> np.ndarray:
-    """Which mantissas a double cannot hold exactly, or were too long to read at all."""
-    digits = length if tens is None or tens is length else length + tens
-    return (mantissa >= _EXACT) | (digits > 18)
+def _alike(column: np.ndarray) -> np.ndarray | int:
+    """One number for a column that says the same in every row: what is done with it is done at half the price."""
+    return int(column[0]) if bool((column == column[0]).all()) else column
+
+
+def _decimal(
+    mined: Mined, begin: np.ndarray, behind: np.ndarray, end: np.ndarray, length: np.ndarray, tens: np.ndarray | int
+) -> tuple[np.ndarray, int]:
+    """(the numbers that `length` digits around a dot spell without it, the largest length); `tens` digits stand behind the dot.
+
+    Where the digits and the dot are no more than eight bytes, the digits before the dot are moved over it and read with the others.
+    """
+    most = int(length.max())
+    if most < 8:
+        word = mined.words[end - 8]
+        moved = word << _BYTE
+        moved ^= word
+        moved &= _BEFORE[tens]
+        word ^= moved
+        return _eight(word, length), most
+    mantissa, digits = _digits(mined, behind, behind - begin)
+    low, more = _digits(mined, end, np.broadcast_to(tens, len(end)))
+    mantissa *= _WHOLE_POWERS[tens if more < 20 else np.minimum(tens, 19)]
+    mantissa += low
+    return mantissa, digits + more
+
+
+def _power(runs: Runs, run: int, behind: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(the exponents that the runs number `run` spell, which of them do not stand right behind the mantissa)."""
+    mined, start, end = runs.mined, runs.starts(run), runs.ends(run)
+    length = _alike(end - start)
+    if isinstance(length, int) and length == 2:
+        power = _two(mined.codes, start)
+    else:
+        power = _digits(mined, end, np.minimum(end - start, 8))[0].astype(np.int64)
+    gap = start - behind
+    return np.where(mined.codes[start - 1] == 45, -power, power), (gap > 3) | (gap < 1)
+
+
+def _divided(values: np.ndarray, tens: np.ndarray | int) -> np.ndarray:
+    """The values divided by ten so often; those beyond 22 times are wrong and read again."""
+    least, most = (tens, tens) if isinstance(tens, int) else (int(tens.min()), int(tens.max()))
+    if least >= 0:
+        values /= _POWERS[tens if most <= 22 else np.minimum(tens, 22)]
+        return values
+    return np.where(tens >= 0, values / _POWERS[np.clip(tens, 0, 22)], values * _POWERS[np.clip(-tens, 0, 22)])
 
 
 def _slowly(mined: Mined, values: np.ndarray, which: np.ndarray, first: np.ndarray, behind: np.ndarray) -> None:
@@ -167,7 +210,7 @@ def _eight(word: np.ndarray, length: np.ndarray) -> np.ndarray:
     """Eight bytes before the end of a number, of which the last `length` are its digits."""
     word = word & _KEEP[length]
     word *= _TENS
-    word >>= np.uint64(8)
+    word >>= _BYTE
     word &= _PAIRS
     word *= _HUNDREDS
     word >>= np.uint64(16)
@@ -177,46 +220,45 @@ def _eight(word: np.ndarray, length: np.ndarray) -> np.ndarray:
     return word
 
 
-def _run_value(mined: Mined, run: np.ndarray) -> np.ndarray:
-    end = mined.run_ends[run]
-    return _digits(mined, end, np.minimum(end - mined.run_starts[run], 16))[0].astype(np.float64)
+def _run_value(runs: Runs, run: int) -> np.ndarray:
+    end = runs.ends(run)
+    return _digits(runs.mined, end, np.minimum(end - runs.starts(run), 16))[0].astype(np.float64)
 
 
-def _other_lengths(mined: Mined, run: np.ndarray, length: int, runs: int) -> np.ndarray | None:
+def _other_lengths(runs: Runs, run: int, length: int, count: int) -> np.ndarray | None:
     """Which segments have a run behind the first that is not of this length: "1,23" is no number, "1:2:3" no clock."""
-    odd = np.zeros(len(run), bool)
-    for i in range(1, runs):
-        odd |= mined.run_ends[run + i] - mined.run_starts[run + i] != length
+    odd = np.zeros(len(runs.rows), bool)
+    for i in range(run + 1, run + count):
+        odd |= runs.ends(i) - runs.starts(i) != length
     return odd if odd.any() else None
 
 
-def spelling(mined: Mined, run: np.ndarray) -> np.ndarray:
+def spelling(runs: Runs, run: int) -> np.ndarray:
     """A number for each way to spell a run of digits ("07" is not "7")."""
-    length = np.minimum(mined.run_ends[run] - mined.run_starts[run], 16)
-    return _digits(mined, mined.run_starts[run] + length, length)[0].astype(np.int64) * 32 + length
+    start = runs.starts(run)
+    length = np.minimum(runs.ends(run) - start, 16)
+    return _digits(runs.mined, start + length, length)[0].astype(np.int64) * 32 + length
 
 
-def _comma(mined: Mined, run: np.ndarray, where: Column) -> np.ndarray:
-    groups = where.runs - where.part
-    values = _run_value(mined, run)
-    for i in range(1, groups):
-        values = values * 1000.0 + _run_value(mined, run + i)
+def _comma(runs: Runs, where: Column) -> np.ndarray:
+    last = where.run + where.runs - where.part
+    values = _run_value(runs, where.run)
+    for run in range(where.run + 1, last):
+        values = values * 1000.0 + _run_value(runs, run)
     if where.part:
-        last = run + groups
-        length = mined.run_ends[last] - mined.run_starts[last]
-        tens = _POWERS[np.minimum(length, 22)]
-        values = (values * tens + _run_value(mined, last)) / tens
-    minus = mined.codes[mined.run_starts[run] - 1] == 45
+        tens = _POWERS[np.minimum(runs.ends(last) - runs.starts(last), 22)]
+        values = (values * tens + _run_value(runs, last)) / tens
+    minus = runs.mined.codes[runs.starts(where.run) - 1] == 45
     return np.where(minus, -values, values)
 
 
-def _clock(mined: Mined, run: np.ndarray, where: Column) -> np.ndarray:
-    seconds = _run_value(mined, run + 2)
+def _clock(runs: Runs, where: Column) -> np.ndarray:
+    hours, minutes, seconds = (_run_value(runs, where.run + i) for i in range(3))
     if where.part:
-        length = mined.run_ends[run + 3] - mined.run_starts[run + 3]
-        tens = _POWERS[np.minimum(length, 15)]
-        seconds = (seconds * tens + _run_value(mined, run + 3)) / tens
-    return (_run_value(mined, run) * 60 + _run_value(mined, run + 1)) * 60 + seconds
+        part = where.run + 3
+        tens = _POWERS[np.minimum(runs.ends(part) - runs.starts(part), 15)]
+        seconds = (seconds * tens + _run_value(runs, part)) / tens
+    return (hours * 60 + minutes) * 60 + seconds
 
 
 # ---------------------------------------------------------------------- times
@@ -247,37 +289,44 @@ def time_column(stamp: str, run: int, calendar: Calendar = NO_CALENDAR) -> TimeC
     return TimeColumn(run, match["part"] is not None, minutes * 60_000_000)
 
 
-def parse_times(mined: Mined, first: np.ndarray, where: TimeColumn) -> np.ndarray:
-    """Microseconds since 1970 of the segments whose first runs are `first`, NO_TIME where it is no date."""
-    run = first + where.run
+def parse_times(runs: Runs, where: TimeColumn) -> np.ndarray:
+    """Microseconds since 1970 of the segments whose runs of digits are `runs`, NO_TIME where it is no date."""
     if where.layout is not None:
-        return _spelled_times(mined, run, where.layout, where.first)
-    begin = mined.run_starts[run]
-    codes = mined.codes
-    days = _days(mined, begin)
-    hour, minute, second = (_two(codes, begin + at) for at in (11, 14, 17))
+        return _spelled_times(runs, where.run, where.layout, where.first)
+    words = runs.mined.words
+    begin = np.minimum(runs.starts(where.run), len(words) - 12)  # a damaged stamp may be shorter
+    days = _days(words, begin)
+    (hour, minute, second), wrong = _three_pairs(words[begin + 11], _CLOCK)
+    wrong |= (hour > 23) | (minute > 59) | (second > 59) | (days == NO_TIME)
     micros = ((days * 24 + hour) * 60 + minute) * 60 + second
     micros = micros * 1_000_000 - where.shift
     if where.part:
-        micros += _part_of_a_second(mined, run + 6)
-    wrong = (days == NO_TIME) | (hour > 23) | (minute > 59) | (second > 59)
-    return np.where(wrong, NO_TIME, micros)
+        micros += _part_of_a_second(runs, where.run + 6)
+    return np.where(wrong, NO_TIME, micros) if wrong.any() else micros
 
 
-def _part_of_a_second(mined: Mined, run: np.ndarray) -> np.ndarray:
-    length = np.minimum(mined.run_ends[run] - mined.run_starts[run], 6)
-    return _digits(mined, mined.run_starts[run] + length, length)[0].astype(np.int64) * 10 ** (6 - length)
+# The high halves of the bytes of "10:30:59" and of "24-01-31" or "24/01/31"; the places of the three numbers in bits.
+_HIGH, _LOW = np.uint64(0xF0F0F0F0F0F0F0F0), np.uint64(0x0F0F0F0F0F0F0F0F)
+_CLOCK, _DATE = np.uint64(0x3030303030303030), np.uint64(0x3030203030203030)
+_THREE = (np.uint64(0), np.uint64(24), np.uint64(48))
+_TEN, _ONE_BYTE = np.uint64(10), np.uint64(255)
 
 
-def _spelled_times(mined: Mined, run: np.ndarray, layout: Layout, first: datetime.date | None) -> np.ndarray:
+def _part_of_a_second(runs: Runs, run: int) -> np.ndarray:
+    start, end = runs.starts(run), runs.ends(run)
+    length = _alike(np.minimum(end - start, 6))
+    return _digits(runs.mined, start + length, np.broadcast_to(length, len(start)))[0].astype(np.int64) * 10 ** (6 - length)
+
+
+def _spelled_times(runs: Runs, run: int, layout: Layout, first: datetime.date | None) -> np.ndarray:
     """`_text_dates.moment_of` for all segments at once."""
-    whole = functools.partial(_whole, mined)
+    whole, count = functools.partial(_whole, runs), len(runs.rows)
     if layout.compact:
         number = whole(run)
         year, month, day = number // 10_000, number // 100 % 100, number % 100
     else:
-        year = whole(run + layout.year) if layout.year >= 0 else np.zeros(len(run), np.int64)
-        month = np.full(len(run), layout.named) if layout.named else whole(run + layout.month)
+        year = whole(run + layout.year) if layout.year >= 0 else np.zeros(count, np.int64)
+        month = np.full(count, layout.named) if layout.named else whole(run + layout.month)
         day = whole(run + layout.day)
     if layout.short or layout.compact == 6:
         year = year + 2000
@@ -285,43 +334,56 @@ def _spelled_times(mined: Mined, run: np.ndarray, layout: Layout, first: datetim
         days = _days_of(year, month, day)
     else:
         assert first is not None
-        days = _days_of(np.full(len(run), first.year), month, day)
+        days = _days_of(np.full(count, first.year), month, day)
         early = (days == NO_TIME) | (days < (first - datetime.date(1970, 1, 1)).days - NEAR)
-        days = np.where(early, _days_of(np.full(len(run), first.year + 1), month, day), days)
+        days = np.where(early, _days_of(np.full(count, first.year + 1), month, day), days)
     hour, minute, second = (whole(run + layout.hour + i) for i in range(3))
     micros = (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000
     if layout.part:
-        micros += _part_of_a_second(mined, run + layout.hour + 3)
+        micros += _part_of_a_second(runs, run + layout.hour + 3)
     return np.where((days == NO_TIME) | (hour > 23) | (minute > 59) | (second > 59), NO_TIME, micros)
 
 
-def _whole(mined: Mined, run: np.ndarray) -> np.ndarray:
-    return _run_value(mined, run).astype(np.int64)
+def _whole(runs: Runs, run: int) -> np.ndarray:
+    return _run_value(runs, run).astype(np.int64)
 
 
 def _two(codes: np.ndarray, at: np.ndarray) -> np.ndarray:
     return (codes[at].astype(np.int64) - 48) * 10 + (codes[at + 1].astype(np.int64) - 48)
 
 
-def _days(mined: Mined, begin: np.ndarray) -> np.ndarray:
+def _three_pairs(word: np.ndarray, like: np.uint64) -> tuple[list[np.ndarray], np.ndarray]:
+    """(the three numbers of two digits in eight bytes like "10:30:59" or "24-01-31", which words are not `like` that)."""
+    pairs = _pairs(word)
+    return [(pairs >> at & _ONE_BYTE).astype(np.int64) for at in _THREE], word & _HIGH != like
+
+
+def _pairs(word: np.ndarray) -> np.ndarray:
+    """Of every byte of a word its digit ten times and the one behind it: they never reach 256."""
+    low = word & _LOW
+    return low * _TEN + (low >> _BYTE)
+
+
+def _days(words: np.ndarray, begin: np.ndarray) -> np.ndarray:
     """Days since 1970 of the dates "2024-01-31" at `begin`; most chunks hold one date only."""
-    head, tail = mined.words[begin], mined.words[begin + 2]
+    head, tail = words[begin], words[begin + 2]
     if bool((head == head[0]).all()) and bool((tail == tail[0]).all()):
-        return np.full(len(begin), _day(mined, begin[:1])[0], np.int64)
-    return _day(mined, begin)
+        return np.full(len(begin), _day(head[:1], tail[:1])[0], np.int64)
+    return _day(head, tail)
 
 
-def _day(mined: Mined, begin: np.ndarray) -> np.ndarray:
-    codes = mined.codes
-    year = _two(codes, begin) * 100 + _two(codes, begin + 2)
-    return _days_of(year, _two(codes, begin + 5), _two(codes, begin + 8))
+def _day(head: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """Days since 1970 of dates of which `head` holds the first eight bytes, `tail` the last eight."""
+    (year, month, day), wrong = _three_pairs(tail, _DATE)
+    year += (_pairs(head) & _ONE_BYTE).astype(np.int64) * 100
+    return _days_of(np.where(wrong, 0, year), month, day)
 
 
 def _days_of(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray:
     """Days since 1970, NO_TIME where there is no such day."""
-    wrong = (month < 1) | (month > 12) | (day < 1) | (day > 31) | (year < 1) | (year > 9999)
-    months = (np.where(wrong, 1970, year) - 1970) * 12 + np.where(wrong, 1, month) - 1
-    start = months.astype("M8[M]").astype("M8[D]").astype(np.int64)
-    following = (months + 1).astype("M8[M]").astype("M8[D]").astype(np.int64)
-    days = start + day - 1
-    return np.where(wrong | (days >= following), NO_TIME, days)
+    wrong = (month < 1) | (month > 12) | (day < 1) | (year < 1) | (year > 9999)
+    months = np.where(wrong, 0, (year - 1970) * 12 + month - 1)
+    earliest = int(months.min())
+    starts = np.arange(earliest, int(months.max()) + 2).astype("M8[M]").astype("M8[D]").astype(np.int64)
+    days = starts[months - earliest] + day - 1
+    return np.where(wrong | (days >= starts[months - earliest + 1]), NO_TIME, days)

@@ -10,17 +10,18 @@ import numpy as np
 
 from postmortem.frame import NO_TIME
 from postmortem.model import Split
+from postmortem.parsers import _text_builds as builds
 from postmortem.parsers import _text_columns as columns
-from postmortem.parsers._text_builds import Builds, plain
 from postmortem.parsers._text_context import sparse_names
 from postmortem.parsers._text_dates import NO_CALENDAR, Calendar
 from postmortem.parsers._text_events import Watch
 from postmortem.parsers._text_glue import unglued
 from postmortem.parsers._text_line import Columns
-from postmortem.parsers._text_marks import SPLITS, Marks, State
+from postmortem.parsers._text_marks import SPLITS, Marks, State, whole
 from postmortem.parsers._text_mend import mended_bytes
 from postmortem.parsers._text_plans import GLUED, MARK, NUMBERS, TRACE, WATCH, Plan, Plans, Told
-from postmortem.parsers._text_series import MOST_RANKS, Collector, Key, Points
+from postmortem.parsers._text_runs import Runs
+from postmortem.parsers._text_series import MOST_RANKS, Collector, Key, Points, constant, joined
 from postmortem.parsers._text_shapes import LONG_LINE, Mined, mined
 from postmortem.parsers._text_words import DOUBTFUL
 from postmortem.parsers._traceback import Folder
@@ -36,6 +37,7 @@ class _Group:
     told: Told
     values: list[np.ndarray] = field(default_factory=list)
     step: np.ndarray | None = None
+    steps: np.ndarray | None = None  # the same as whole numbers
     epoch: np.ndarray | None = None
     rank: np.ndarray | None = None
 
@@ -150,9 +152,9 @@ class Fast:
     def _groups(self, taken_apart: Mined, ids: np.ndarray, rows: np.ndarray, marks: Marks) -> list[_Group]:
         """The segments by shape, with steps, epochs and values read, and every heading and section marked."""
         shapes: list[tuple[int, Plan, np.ndarray]] = []
-        builds = Builds(taken_apart)
+        chunk_builds = builds.Builds(taken_apart)
         for shape, some in _by_shape(ids, rows):
-            for number, plan, same in self._by_build(taken_apart, shape, some, builds):
+            for number, plan, same in self._by_build(taken_apart, shape, some, chunk_builds):
                 shapes += self._by_name(taken_apart, number, plan, same) if plan.naming else [(number, plan, same)]
         for _, plan, some in shapes:
             marks.place(plan.said, some)
@@ -165,12 +167,14 @@ class Fast:
                 self._rows(taken_apart, shape, plan, some, groups, marks)
         return groups
 
-    def _by_build(self, taken_apart: Mined, shape: int, rows: np.ndarray, builds: Builds) -> list[tuple[int, Plan, np.ndarray]]:
+    def _by_build(
+        self, taken_apart: Mined, shape: int, rows: np.ndarray, chunk_builds: builds.Builds
+    ) -> list[tuple[int, Plan, np.ndarray]]:
         """The segments of a shape by how they are built; those that say the same stay together."""
         base = self.plans.plans[shape]
         if base.doubtful:
             return self._one_by_one(taken_apart, shape, rows)
-        found = builds.of(rows, base.prefix)
+        found = chunk_builds.of(Runs(taken_apart, rows), base.prefix)
         if bool((found == base.build).all()):
             return [(shape, base, rows)]
         least = int(found.min())
@@ -189,7 +193,7 @@ class Fast:
         parts: dict[int, tuple[Plan, list[int]]] = {}
         for row in rows.tolist():
             text = taken_apart.text(row).decode(self.encoding, "replace")
-            number, plan = self.plans.built(shape, self.plans.plans[shape], plain(text), functools.partial(str, text))
+            number, plan = self.plans.built(shape, self.plans.plans[shape], builds.plain(text), functools.partial(str, text))
             parts.setdefault(number, (plan, []))[1].append(row)
         return [(number, plan, np.array(some)) for number, (plan, some) in parts.items()]
 
@@ -198,7 +202,8 @@ class Fast:
 
     def _by_name(self, taken_apart: Mined, shape: int, plan: Plan, rows: np.ndarray) -> list[tuple[int, Plan, np.ndarray]]:
         """The segments of a shape by the digits in their names: "top1: 50.2" and "top5: 80.1" are of one shape."""
-        spelled = [columns.spelling(taken_apart, taken_apart.first[rows] + run) for run in plan.naming]
+        runs = Runs(taken_apart, rows)
+        spelled = [columns.spelling(runs, run) for run in plan.naming]
         kind = np.zeros(len(rows), np.int64)
         for digits in spelled:
             if bool((digits != digits[0]).any()):
@@ -238,23 +243,24 @@ class Fast:
         if not len(rows):
             return
         group = _Group(rows, told)
-        first = taken_apart.first[rows]
+        runs = Runs(taken_apart, rows)
         odd: np.ndarray | None = None
         for name in ("step", "epoch", "rank"):
             where = getattr(told, name)
             if where is not None:
-                values, wrong = columns.parse(taken_apart, rows, first, where)
+                values, wrong = columns.parse(runs, where)
                 setattr(group, name, values)
                 odd = wrong if odd is None else odd if wrong is None else odd | wrong
         for _, _, _, where in told.metrics:
-            values, wrong = columns.parse(taken_apart, rows, first, where)
+            values, wrong = columns.parse(runs, where)
             group.values.append(values)
             odd = wrong if odd is None else odd if wrong is None else odd | wrong
         if odd is not None and not alone:
             self._odd(taken_apart, told, rows, odd, groups, marks)
             return
+        group.steps = None if group.step is None else whole(group.step)
         groups.append(group)
-        marks.counters(told, rows, group.step, group.epoch)
+        marks.counters(told, rows, group.step, group.steps, group.epoch)
 
     def _odd(self, taken_apart: Mined, told: Told, rows: np.ndarray, odd: np.ndarray, groups: list[_Group], marks: Marks) -> None:
         """Segments that are spelled unlike the first one of their shape after all: each is read on its own."""
@@ -273,14 +279,9 @@ class Fast:
                 self._points(taken_apart, group, marks, found, order)
         for key in sorted(found, key=order.__getitem__):
             parts = found[key]
-            points = (
-                parts[0][1]
-                if len(parts) == 1
-                else Points(*(np.concatenate(some) for some in zip(*(part[1] for part in parts), strict=True)))
-            )
+            points = joined([some for _, some, _ in parts])
             if len(parts) > 1:
-                by_row = np.argsort(np.concatenate([part[0] for part in parts]), kind="stable")
-                points = Points(*(column[by_row] for column in points))
+                points = points.at(np.argsort(np.concatenate([rows for rows, _, _ in parts]), kind="stable"))
             self.collector.add(key, points, any(part[2] for part in parts))
 
     def _points(
@@ -292,8 +293,8 @@ class Fast:
         order: dict[Key, tuple[int, int]],
     ) -> None:
         rows, told = group.rows, group.told
-        steps, epochs = marks.steps(rows, told, group.step), marks.epochs(rows, told, group.epoch)
-        times = np.full(len(rows), NO_TIME) if told.stamp is None else columns.parse_times(taken_apart, taken_apart.first[rows], told.stamp)
+        steps, epochs = marks.steps(rows, told, group.steps), marks.epochs(rows, told, group.epoch)
+        times = constant(NO_TIME, len(rows)) if told.stamp is None else columns.parse_times(Runs(taken_apart, rows), told.stamp)
         lines = taken_apart.lines[rows]
         sections = marks.sections(rows, told)
         boxes = marks.groups_before(rows) if told.boxed else None
@@ -302,7 +303,7 @@ class Fast:
             for prefix, side, rank, some in _parts(rows, by_section, group.rank, boxes):
                 key = Key(told.family, (marks.names[prefix] if prefix >= 0 else "") + name, split or side, rank)
                 all_columns = Points(values, lines + where.below if where.below else lines, steps, epochs, times)
-                points = all_columns if some is None else Points(*(column[some] for column in all_columns))
+                points = all_columns if some is None else all_columns.at(some)
                 chosen = rows if some is None else rows[some]
                 found.setdefault(key, []).append((chosen, points, told.step is not None or told.epoch is not None))
                 order[key] = min(order.get(key, (1 << 62, 0)), (int(chosen[0]), place))
@@ -329,6 +330,8 @@ def _parts(
 def _by_shape(ids: np.ndarray, rows: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """The rows of each shape, in order."""
     shapes = ids[rows]
+    if bool((shapes == shapes[0]).all()):
+        return [(int(shapes[0]), rows)]
     if int(shapes.max()) < 1 << 16:
         shapes = shapes.astype(np.uint16)  # NumPy sorts 16-bit numbers by their digits, ten times as fast
     order = rows[np.argsort(shapes, kind="stable")]

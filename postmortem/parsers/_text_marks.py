@@ -6,6 +6,7 @@ is the last mark before it. What holds at the end of a chunk begins the next one
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from postmortem.parsers._text_context import CODE_REACH, HEAD_REACH, OWN_REACH, 
 from postmortem.parsers._text_line import Columns, Said
 from postmortem.parsers._text_plans import Told
 from postmortem.parsers._text_rows import block_ids, spoken
+from postmortem.parsers._text_series import constant
 from postmortem.parsers._text_words import DOUBTFUL
 
 _HEAD = 4  # added to the code of a section that a heading with a step or an epoch announced
@@ -47,6 +49,7 @@ class Marks:
         self.count, self.base, self.state, self._segments = count, base, state, segments
         self.places = np.arange(count)
         self.tables: list[Columns] = [] if state.table is None else [state.table]
+        self._table_begin = len(self.tables) - 1
         self.names: list[str] = []
         self._section = np.full(count, -1, np.int8)
         self._code = np.zeros(count, bool)
@@ -56,10 +59,7 @@ class Marks:
         self._announced: list[tuple[np.ndarray, np.ndarray]] = []
         self._epoch: list[tuple[np.ndarray, np.ndarray]] = []
         self._counting: list[np.ndarray] = []
-        self._placed = self._ends_announced = False
-        self._epoch_at: np.ndarray | None = None
-        self._step_at: np.ndarray | None = None
-        self._until_at: np.ndarray | None = None
+        self._placed = False
         self._step: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._box_step: list[tuple[np.ndarray, np.ndarray]] = []
         self._box_epoch: list[tuple[np.ndarray, np.ndarray]] = []
@@ -67,7 +67,6 @@ class Marks:
         self._own_epoch: list[tuple[str, np.ndarray]] = []
         self._row_step: list[tuple[np.ndarray, int, np.ndarray]] = []
         self._firm: list[tuple[np.ndarray, np.ndarray]] = []
-        self._firm_at: np.ndarray | None = None
         self._row_epoch: list[tuple[np.ndarray, int, np.ndarray]] = []
         self._blocks: np.ndarray | None = None
 
@@ -94,7 +93,7 @@ class Marks:
         """All places are marked: find for each segment the last one before it."""
         self._placed = True
         self._code_before = np.maximum.accumulate(np.where(self._code, self.places, -1)) if self._code.any() else None
-        self._table_at = _last(self._table, 0 if self.state.table is not None else -1)
+        self._table_at = _last(self._table, self._table_begin) if (self._table >= 0).any() else None
         self._section_at = _last(self._section, self.state.section) if (self._section >= 0).any() else None
         edges = self._boxed & ~np.concatenate(([False], self._boxed[:-1]))
         self._box = np.cumsum(edges) - 1 if self._boxed.any() else None
@@ -110,7 +109,7 @@ class Marks:
 
     def table_before(self, rows: np.ndarray) -> np.ndarray:
         """Index in `tables` of the head above each row, -1: none."""
-        return self._table_at[rows]
+        return np.full(len(rows), self._table_begin) if self._table_at is None else self._table_at[rows]
 
     def groups_before(self, rows: np.ndarray) -> np.ndarray:
         """Index in `names` of the group of a box that each row is in, -1: none."""
@@ -121,11 +120,11 @@ class Marks:
 
     # ------------------------------------------------------------------ counters
 
-    def counters(self, told: Told, rows: np.ndarray, step: np.ndarray | None, epoch: np.ndarray | None) -> None:
-        """The steps and epochs that lines say."""
+    def counters(self, told: Told, rows: np.ndarray, step: np.ndarray | None, steps: np.ndarray | None, epoch: np.ndarray | None) -> None:
+        """The steps and epochs that lines say; `steps` are the steps as whole numbers."""
         if told.boxed:
-            if step is not None:
-                self._box_step.append((rows, whole(step)))
+            if steps is not None:
+                self._box_step.append((rows, steps))
             if epoch is not None:
                 self._box_epoch.append((rows, epoch))
             return
@@ -142,25 +141,20 @@ class Marks:
             (self._announced if told.heads else self._epoch).append((rows, epoch))
         elif told.counts and not told.heads:
             self._counting.append(rows)
-        ordinals = rows + self.base
+        never, none = constant(-1, len(rows)), constant(NO_STEP, len(rows))
         if told.heads:
-            steps = np.full(len(rows), NO_STEP) if step is None else whole(step)
-            self._step.append((rows, steps, np.full(len(rows), -1) if step is None else ordinals + HEAD_REACH))
             if told.row < 0:
-                self._firm.append((rows, ordinals + HEAD_REACH if told.firm else np.full(len(rows), -1)))
-        elif step is not None and not told.family.endswith(DOUBTFUL):
+                self._firm.append((rows, rows + (self.base + HEAD_REACH) if told.firm else never))
+            self._step.append((rows, none, never) if steps is None else (rows, steps, rows + (self.base + HEAD_REACH)))
+        elif steps is not None and not told.family.endswith(DOUBTFUL):
             carried = epoch is None and told.counts
-            steps = whole(step) if carried else np.full(len(rows), NO_STEP)
-            self._step.append((rows, steps, ordinals + OWN_REACH if carried else np.full(len(rows), -1)))
+            self._step.append((rows, steps, rows + (self.base + OWN_REACH)) if carried else (rows, none, never))
             self._own.append((told.family, rows))
-            self._firm.append((rows, np.full(len(rows), -1)))
+            self._firm.append((rows, never))
 
     def settle(self) -> None:
-        """All counters are told: find for each segment the last ones before it."""
+        """All counters are told: find where families with counters of their own stand outside any section."""
         self._settle_rows()
-        self._epoch_at = self._epochs_before()
-        self._step_at = self._before([(rows, steps) for rows, steps, _ in self._step], self.state.step)
-        self._until_at = self._before([(rows, until) for rows, _, until in self._step], self.state.step_until)
         for family, rows in self._own:
             outside = rows if self._section_at is None and self.state.section == 0 else rows[self._own_code(rows) == 0]
             self._outside(family, outside)
@@ -175,68 +169,100 @@ class Marks:
 
     def _settle_rows(self) -> None:
         """Rows that count steps, except below a firm heading."""
-        self._firm_at = self._before(self._firm, self.state.firm_until)
+        if not self._row_step:
+            return
+        firm_at = self._before(self._firm, self.state.firm_until)
         found, self._row_step = self._row_step, []
         for rows, order, values in found:
-            until = self.state.firm_until if self._firm_at is None else self._firm_at[rows]
+            until = self.state.firm_until if firm_at is None else firm_at[rows]
             free = rows + self.base > until
             if free.any():
                 self._row_step.append((rows[free], order, values[free]))
                 self._step.append((rows[free], whole(values[free]), rows[free] + self.base + HEAD_REACH))
 
-    def _epochs_before(self) -> np.ndarray | None:
-        """The epoch that holds at each segment, and one more for what follows. None: it never changes.
+    @functools.cached_property
+    def _epoch_at(self) -> np.ndarray | None:
+        """The epoch that holds at each segment, None: it never changes.
 
         A heading holds until the next one. An epoch in a line with metrics ("epoch 3 done: loss 0.5") ends with the next line that
         counts steps: that is of the following epoch.
         """
-        if not (self._announced or self._epoch or self._counting):
+        begin = self.state.epoch
+        if not (self._announced or self._epoch or (self._counting and begin == begin)):
             return None
-        values = np.full(self.count + 1, math.nan)
-        head, said, over = (np.zeros(self.count + 1, bool) for _ in range(3))
+        values = np.full(self.count, math.nan)
+        head, said, over = (np.zeros(self.count, bool) for _ in range(3))
         (head if self.state.announced else said)[0] = True
-        values[0] = self.state.epoch
+        values[0] = begin
         for marks, mask in ((self._announced, head), (self._epoch, said)):
             for rows, some in marks:
-                values[rows + 1] = some
-                mask[rows + 1] = True
+                below, some = _below(rows, some, self.count)
+                values[below] = some
+                mask[below] = True
         for rows in self._counting:
             over[rows] = True
-        places = np.arange(self.count + 1)
-        last_head, last_said, last_over = (np.maximum.accumulate(np.where(mask, places, -1)) for mask in (head, said, over))
-        self._ends_announced = bool(last_head[-1] > last_said[-1])
+        last_head, last_said, last_over = (np.maximum.accumulate(np.where(mask, self.places, -1)) for mask in (head, said, over))
         return np.where(last_head > last_said, values[last_head], np.where(last_over < last_said, values[last_said], math.nan))
 
-    def _before(self, marks: list[tuple[np.ndarray, np.ndarray]], begin: float) -> np.ndarray | None:
-        """The value of the last mark before each segment; one more at the end for what follows. None: it never changes."""
+    def _last_epoch(self) -> tuple[float, bool]:
+        """The epoch that holds behind the chunk, and whether it was announced."""
+        head_row, head = _latest(self._announced)
+        said_row, said = _latest(self._epoch)
+        over_row = max((int(rows[-1]) for rows in self._counting), default=-1)
+        if head_row < 0 and said_row < 0:
+            head_row, said_row = (-1, -2) if self.state.announced else (-2, -1)
+            head = said = self.state.epoch
+        if head_row > said_row:
+            return head, True
+        return (said if over_row <= said_row else math.nan), False
+
+    @functools.cached_property
+    def _step_at(self) -> np.ndarray | None:
+        """The step that holds at each segment, NO_STEP where none does; None: it never changes."""
+        if not self._step:
+            return None
+        steps, until = np.full(self.count, self.state.step), np.full(self.count, self.state.step_until)
+        marked = np.zeros(self.count, bool)
+        for rows, some, reach in self._step:
+            below, some = _below(rows, some, self.count)
+            steps[below], until[below], marked[below] = some, reach[: len(below)], True
+        last = np.maximum.accumulate(np.where(marked, self.places, 0))
+        return np.where(self.places + self.base <= until[last], steps[last], NO_STEP)
+
+    def _last_step(self) -> tuple[int, int]:
+        """The last step that was said, and until which segment it holds."""
+        _, steps, until = max(self._step, key=lambda mark: int(mark[0][-1]))
+        return int(steps[-1]), int(until[-1])
+
+    def _before(self, marks: list[tuple[np.ndarray, np.ndarray]], begin: int) -> np.ndarray | None:
+        """The value of the last mark before each segment. None: it never changes."""
         if not marks:
             return None
-        values = np.full(self.count + 1, begin, marks[0][1].dtype)
-        marked = np.zeros(self.count + 1, bool)
+        values, marked = np.full(self.count, begin), np.zeros(self.count, bool)
         for rows, some in marks:
-            values[rows + 1] = some
-            marked[rows + 1] = True
-        return values[np.maximum.accumulate(np.where(marked, np.arange(self.count + 1), 0))]
+            below, some = _below(rows, some, self.count)
+            values[below], marked[below] = some, True
+        return values[np.maximum.accumulate(np.where(marked, self.places, 0))]
 
     # ------------------------------------------------------------------ answers
 
     def epochs(self, rows: np.ndarray, told: Told, own: np.ndarray | None) -> np.ndarray:
         """The epoch of each row."""
-        epochs = own if own is not None else np.full(len(rows), self.state.epoch) if self._epoch_at is None else self._epoch_at[rows]
+        epochs = own if own is not None else constant(self.state.epoch, len(rows)) if self._epoch_at is None else self._epoch_at[rows]
         if told.boxed:
             return self._boxes(rows, epochs, self._box_epoch, math.nan)
         return epochs if told.step is not None or own is not None else self._by_rows(rows, epochs, self._row_epoch)
 
     def steps(self, rows: np.ndarray, told: Told, own: np.ndarray | None) -> np.ndarray:
-        """The step of each row, NO_STEP where nobody says."""
+        """The step of each row, NO_STEP where nobody says; `own`: what the rows say themselves."""
         if own is not None:
-            steps = whole(own)
-        elif told.epoch is not None:
-            steps = np.full(len(rows), NO_STEP)
-        elif self._step_at is None or self._until_at is None:
+            steps = own
+        elif told.epoch is not None or (self._step_at is None and self.state.step_until < self.base):
+            steps = constant(NO_STEP, len(rows))
+        elif self._step_at is None:
             steps = np.where(rows + self.base <= self.state.step_until, self.state.step, NO_STEP)
         else:
-            steps = np.where(rows + self.base <= self._until_at[rows], self._step_at[rows], NO_STEP)
+            steps = self._step_at[rows]
         if told.boxed:
             return self._boxes(rows, steps, self._box_step, NO_STEP)
         return steps if told.epoch is not None or own is not None else self._by_rows(rows, steps, self._row_step)
@@ -291,19 +317,31 @@ class Marks:
         """What holds behind the chunk."""
         if not self._placed:
             return state
-        if self._epoch_at is not None:
-            state.epoch, state.announced = float(self._epoch_at[-1]), self._ends_announced
-        if self._step_at is not None and self._until_at is not None:
-            state.step, state.step_until = int(self._step_at[-1]), int(self._until_at[-1])
-        if self._firm_at is not None:
-            state.firm_until = int(self._firm_at[-1])
+        state.epoch, state.announced = self._last_epoch()
+        if self._step:
+            state.step, state.step_until = self._last_step()
+        if self._firm:
+            state.firm_until = int(_latest(self._firm)[1])
         if self._section_at is not None:
             state.section = int(self._section_at[-1])
-        table = int(self._table_at[-1]) if len(self._table_at) else -1
+        table = self._table_begin if self._table_at is None else int(self._table_at[-1])
         state.table = self.tables[table] if table >= 0 else None
         if self._code.any():
             state.code = self.base + int(np.flatnonzero(self._code)[-1])
         return state
+
+
+def _below(rows: np.ndarray, values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The segments below `rows`, as far as there are some, and their values."""
+    return (rows[:-1] + 1, values[:-1]) if int(rows[-1]) + 1 == count else (rows + 1, values)
+
+
+def _latest(marks: list[tuple[np.ndarray, np.ndarray]]) -> tuple[int, float]:
+    """(row, value) of the last of some marks, (-1, nan) where there is none."""
+    if not marks:
+        return -1, math.nan
+    rows, values = max(marks, key=lambda mark: int(mark[0][-1]))
+    return int(rows[-1]), float(values[-1])
 
 
 def _last(marks: np.ndarray, begin: int) -> np.ndarray:

@@ -23,11 +23,11 @@ from postmortem.parsers._text_mend import WRAP
 from postmortem.parsers._text_numbers import Num
 from postmortem.parsers._text_pairs import says_split
 from postmortem.parsers._text_prefix import Opened, opened
-from postmortem.parsers._text_quick import Looks, quick
+from postmortem.parsers._text_quick import MANY, Looks, quick
 from postmortem.parsers._text_shapes import LONG_KEY, Mined
 from postmortem.parsers._traceback import HINTS
 
-MOST_SHAPES = 100_000  # shapes remembered at a time; when there are more, those that mean nothing are forgotten
+MOST_SHAPES = 20_000  # shapes remembered at a time; when there are more, those that mean nothing are forgotten
 
 MOST_NAMES = 5_000  # names of one file that differ in their digits only
 
@@ -81,6 +81,7 @@ class Plans:
         self.calendar = calendar
         self.quick = quick(watch.index.needles, watch.index.blind)
         self.ids: dict[bytes, int] = {}
+        self._most = MOST_SHAPES
         self.plans: dict[int, Plan] = {}
         self.reasons: dict[int, Reasons] = {}
         self._flags: list[int] = [0]  # by number of the shape
@@ -91,34 +92,48 @@ class Plans:
 
     def ids_of(self, mined: Mined) -> np.ndarray:
         """The number of each segment's shape; new shapes are decided first."""
-        ids, keys = self.ids, mined.keys
+        keys = mined.keys
         try:
-            return np.fromiter(map(ids.__getitem__, keys), np.int64, len(keys))
+            found = np.fromiter(map(self.ids.__getitem__, keys), np.int64, len(keys))
         except KeyError:
-            pass
-        if len(ids) > MOST_SHAPES:
-            ids = self.ids = {key: number for key, number in ids.items() if number}
+            found = self._ids_with_new(mined)
+        return found if mined.firsts is None else np.repeat(found, np.diff(mined.firsts))
+
+    def _ids_with_new(self, mined: Mined) -> np.ndarray:
+        """The same for a chunk with new shapes. Where there are many, those in which there is nothing are found together."""
+        if len(self.ids) > self._most:
+            self.ids = {key: number for key, number in self.ids.items() if number}
+            self._most = len(self.ids) + MOST_SHAPES
+        keys = mined.keys
+        found = np.fromiter(map(self.ids.get, keys, itertools.repeat(-1)), np.int64, len(keys))
+        new = np.flatnonzero(found < 0)
+        names = [keys[place] for place in new.tolist()]
+        self.ids.update(dict.fromkeys(names, 0))
+        begins, ends = (new, new) if mined.firsts is None else (mined.firsts[new], mined.firsts[new + 1] - 1)
+        if len(new) >= MANY and len(set(names)) >= MANY:
+            telling = self.quick.telling(mined, begins, self.encoding)
+            names, begins, ends = list(itertools.compress(names, telling)), begins[telling], ends[telling]
         first: dict[bytes, int] = {}
         last: dict[bytes, int] = {}
-        for segment, key in enumerate(keys):
-            if key not in ids:
-                (last if key in first else first)[key] = segment
-        self._decide(mined, first, last)
-        found = np.fromiter(map(ids.__getitem__, keys), np.int64, len(keys))
-        for key in first:
-            if len(key) > LONG_KEY:
-                del ids[key]
+        for key, begin, end in zip(names, begins.tolist(), ends.tolist(), strict=True):
+            if first.setdefault(key, begin) != end:
+                last[key] = end
+        found[new] = 0
+        if self._decide(mined, first, last):
+            found[new] = np.fromiter((self.ids[keys[place]] for place in new.tolist()), np.int64, len(new))
+        if mined.long:
+            self.ids = {key: number for key, number in self.ids.items() if len(key) <= LONG_KEY}
         return found
 
     def flags_of(self, ids: np.ndarray) -> np.ndarray:
         """What is to be done with each segment."""
         return np.array(self._flags, np.uint8)[ids]
 
-    def _decide(self, mined: Mined, first: dict[bytes, int], last: dict[bytes, int]) -> None:
-        """Give a number to every new shape; those in which there is nothing share the number 0."""
+    def _decide(self, mined: Mined, first: dict[bytes, int], last: dict[bytes, int]) -> bool:
+        """Give a number to every new shape in which there is something; the others share the number 0. Was there one?"""
+        known = len(self._flags)
         texts = mined.texts(list(first.values()), self.encoding)
         keys = list(first)
-        self.ids.update(dict.fromkeys(keys, 0))
         looks = self.quick.looks(texts)
         for i in looks.any.tolist():
             again = last.get(keys[i])
@@ -127,6 +142,7 @@ class Plans:
             if flags := self._second_look(number, texts[i], other, looks, i):
                 self._flags.append(flags)
                 self.ids[keys[i]] = number
+        return len(self._flags) > known
 
     def _second_look(self, number: int, text: str, other: str, looks: Looks, i: int) -> int:
         """What is to be done with the lines of a shape, and why; `other` is its last line so far, should the first one be damaged."""

@@ -6,6 +6,7 @@ A series is one name of one family of lines (`Said.family`), split and rank: a v
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,13 +43,41 @@ class Key(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Points as columns of one length: value, line, step (NO_STEP), epoch (nan), time (NO_TIME)."""
+    """Points as columns of one length: value, line, step (NO_STEP), epoch (nan), time (NO_TIME). Some are `constant`."""
 
     values: np.ndarray
     lines: np.ndarray
     steps: np.ndarray
     epochs: np.ndarray
     times: np.ndarray
+
+    def at(self, rows: np.ndarray) -> Points:
+        """Some of the points."""
+        return Points(*(constant(column[0], len(rows)) if _is_constant(column) and len(rows) else column[rows] for column in self))
+
+
+def constant(value: float, count: int) -> np.ndarray:
+    """A column that says the same `count` times and takes no memory for it: most logs have no epochs or no times."""
+    told = np.array([value])
+    told.setflags(write=False)
+    return np.ndarray((count,), told.dtype, told, strides=(0,))  # what np.broadcast_to does at ten times the price
+
+
+def _is_constant(column: np.ndarray) -> bool:
+    return column.strides == (0,)
+
+
+def joined(parts: Sequence[Points]) -> Points:
+    """The points of several parts, one behind the other."""
+    return parts[0] if len(parts) == 1 else Points(*(_end_to_end(columns) for columns in zip(*parts, strict=True)))
+
+
+def _end_to_end(columns: Sequence[np.ndarray]) -> np.ndarray:
+    if all(map(_is_constant, columns)) and all(len(column) for column in columns):
+        said = np.array([column[0] for column in columns])
+        if bool((said == said[0]).all() or (said != said).all()):
+            return constant(said[0], sum(map(len, columns)))
+    return np.concatenate(columns)
 
 
 @dataclass(slots=True)
@@ -102,7 +131,7 @@ class Collector:
         """Thin the parts of a series from the first one given on."""
         parts, places = _merged(series.parts[first:]), np.concatenate(series.places[first:])
         kept = thin(parts.values, places // series.bucket)
-        series.parts[first:] = [Points(*(column[kept] for column in parts))]
+        series.parts[first:] = [parts.at(kept)]
         series.places[first:] = [places[kept]]
         series.kept -= len(places) - len(kept)
         self._kept -= len(places) - len(kept)
@@ -141,6 +170,7 @@ class Collector:
             setting = "/" not in key.family and all(int(line) in dropped_lines for line in points.lines[:50])
             if setting or not _worth(key, points, series.own, begins):
                 continue
+            points = Points(*map(np.ascontiguousarray, points))
             steps = None if _within_epoch(points) else points.steps
             found.append(
                 Block(
@@ -170,11 +200,8 @@ class Collector:
 
 
 def _merged(parts: list[Points]) -> Points:
-    if len(parts) == 1:
-        return parts[0]
-    merged = Points(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
-    parts[:] = [merged]
-    return merged
+    parts[:] = [joined(parts)]
+    return parts[0]
 
 
 def _or_none(column: np.ndarray | None, missing: int) -> np.ndarray | None:

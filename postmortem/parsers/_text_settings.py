@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from postmortem.model import Origin, Setting
-from postmortem.parsers._literals import flattened, literal
+from postmortem.parsers._literals import flattened, literal, python_literal
 from postmortem.parsers._text_prefix import opened
 
 LONGEST_HEAD = 1 << 20  # characters at the beginning of a log in which settings are looked for
@@ -88,10 +87,7 @@ def _found(lines: list[str]) -> Iterator[_Found]:
 def _in_one_line(message: str, number: int) -> Iterator[_Found]:
     """A Namespace, a dictionary or another dump of many settings in one line."""
     if (match := _DICTIONARY.search(message)) is not None:
-        try:
-            value = ast.literal_eval(match[0])
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            value = None
+        value = python_literal(match[0])
         if isinstance(value, dict):
             name = re.search(rf"({_NAMES})\s*[:=]\s*$", message[: match.start()])
             yield from (_Found(key, item, number) for key, item in flattened(value, name[1] if name else ""))

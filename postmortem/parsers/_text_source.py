@@ -13,7 +13,7 @@ from postmortem.parsers._text_spans import pass_over, spans
 from postmortem.parsers.base import SourceFile
 
 _CONTROL = bytes(b for b in range(32) if b not in b"\t\n\r\x1b\x08\x0c\x07")
-CHUNK = 1 << 20  # bytes of a log that are read at a time
+CHUNK = 1 << 19  # bytes of a log that are read at a time: what is made of them fits into the cache of a core
 LONGEST_LINE = 8 << 20  # bytes without a line end after which a line is cut
 _BOX = 64 << 10  # bytes of a box (`| name | 1.5 |`) or of a block of rows that are kept together
 _RULES = (b"\n----", b"\n====", b"\n####", b"\n****", b"\n____")
@@ -90,19 +90,22 @@ class Bytes:
         """Chunks of whole lines from the byte `start`, where the file stands, to `end`; returns what is left of the last line."""
         rest = b""
         for data in self._pieces(file, start, end):
-            block = rest + data
-            cut = max(block.rfind(b"\n"), block.rfind(b"\r", 0, len(block) - 1)) + 1
+            cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
+            if cut < _BOX:  # the cut may hang on what was left before
+                data, rest = rest + data, b""
+                cut = max(data.rfind(b"\n"), data.rfind(b"\r", 0, len(data) - 1)) + 1
             if cut == 0:
-                rest = block
-                if len(block) > LONGEST_LINE:
+                rest = data
+                if len(data) > LONGEST_LINE:
                     self._note(f"a line of more than {LONGEST_LINE >> 20} MiB is read in pieces")
-                    yield _plain(block)
+                    yield _plain(data)
                     rest = b""
                 continue
-            cut = _before_box(block, cut)
+            cut = _before_box(data, cut)
             if cut:
-                yield _plain(block[:cut])
-            rest = block[cut:]
+                yield _plain(b"".join((rest, memoryview(data)[:cut])))
+                rest = b""
+            rest += data[cut:]
         return rest
 
     def head(self, size: int) -> bytes:
@@ -145,7 +148,7 @@ class Bytes:
 
 
 def _plain(block: bytes) -> bytes:
-    if b"\r" in block and b"\r\n" in block:
+    if b"\r" in block and b"\n" in block and b"\r\n" in block:  # to look for two bytes is slow where one of them is common
         block = block.replace(b"\r\n", b"\n")
     return block.replace(b"\b", b"\r") if b"\b" in block else block
 

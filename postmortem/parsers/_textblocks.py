@@ -72,6 +72,10 @@ def blocks(path: Path, head: bytes, size: int = BLOCK) -> Iterator[bytes]:
     """The file as UTF-8 blocks that end with a line; every line end is "\\n". Reads `size` bytes at a time."""
     rest = b""
     for chunk in _chunks(path, encoding_of(head) or "utf-8", size):
+        if b"\r" not in chunk and not rest.endswith(b"\r") and (cut := chunk.rfind(b"\n") + 1):
+            yield b"".join((rest, memoryview(chunk)[:cut]))  # copied once
+            rest = chunk[cut:]
+            continue
         data = rest + chunk if rest else chunk
         # A lone "\r" at the very end may be half of "\r\n": it waits for the next chunk.
         held = b"\r" if data.endswith(b"\r") else b""

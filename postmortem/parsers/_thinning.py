@@ -43,7 +43,7 @@ def thin(values: np.ndarray, bucket: np.ndarray) -> np.ndarray:
 
 def _extremes(values: np.ndarray, bucket: np.ndarray) -> Iterator[np.ndarray]:
     """Index of the first lowest and of the first highest point of every bucket; NaN is neither."""
-    starts = _firsts(np.arange(len(values)), bucket)
+    starts = np.concatenate(([0], np.flatnonzero(bucket[1:] != bucket[:-1]) + 1))
     sizes = np.diff(starts, append=len(values))
     for reach in (np.fmin, np.fmax):
         yield _firsts(np.flatnonzero(values == np.repeat(reach.reduceat(values, starts), sizes)), bucket)
@@ -51,4 +51,5 @@ def _extremes(values: np.ndarray, bucket: np.ndarray) -> Iterator[np.ndarray]:
 
 def _firsts(places: np.ndarray, bucket: np.ndarray) -> np.ndarray:
     """Of some places, in order, the first in each bucket."""
-    return places[np.diff(bucket[places], prepend=-1) != 0]
+    buckets = bucket[places]
+    return places[np.concatenate((np.ones(min(1, len(places)), bool), buckets[1:] != buckets[:-1]))]

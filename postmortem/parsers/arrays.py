@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import struct
 
 import numpy as np
 
 from postmortem.model import Reading
+from postmortem.parsers._literals import python_literal
 from postmortem.parsers._records import is_metric_name
 from postmortem.parsers._table import Rows, Table, finish
 from postmortem.parsers.base import NO, SURE, Request, SourceFile
@@ -41,10 +41,7 @@ def _shape(head: bytes) -> tuple[np.dtype, int, int] | None:
         return None
     if b"\\" in head[begin : begin + size]:  # an escape, which NumPy does not write
         return None
-    try:
-        told = ast.literal_eval(head[begin : begin + size].decode("latin-1").strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+    told = python_literal(head[begin : begin + size].decode("latin-1").strip())
     if not isinstance(told, dict):
         return None
     kind, shape = told.get("descr"), told.get("shape")

@@ -3,9 +3,9 @@
 The way of a log: `_text_source` gives its bytes in chunks of whole lines, `_text_shapes` finds the few shapes its lines have,
 `_text_plans` decides once for each shape what it says (`_text_line`: a dialect of `formats`, or names before numbers in
 `_text_pairs`, of which `_text_counters` knows those that count), `_text_builds` keeps damaged lines apart, `_text_columns` reads
-the numbers of all lines of a shape at once, `_text_marks` says below which heading, in which section, table or box each line
-stands and `_text_rows` in which block of rows, `_text_series` collects the points. `_text_reference` does all of it line by
-line and is what the tests hold the fast reader against.
+the numbers of all lines of a shape at once (`_text_runs`: where their digits stand), `_text_marks` says below which heading, in
+which section, table or box each line stands and `_text_rows` in which block of rows, `_text_series` collects the points. `_text_reference`
+does all of it line by line and is what the tests hold the fast reader against.
 
 A series is (file, family of lines, name, split, rank). The family of a line is the pattern of a dialect that reads it, or the
 words before its first number; and whether it carries a step (`_text_line.Said.family`). How many digits a number has, a nan in
@@ -95,7 +95,7 @@ def read(source: SourceFile, request: Request) -> Reading:
             fast.skip(chunk)
             continue
         fast.feed(chunk)
-        tail = (tail + chunk[-TAIL:])[-TAIL:]
+        tail = chunk[-TAIL:] if len(chunk) >= TAIL else (tail + chunk)[-TAIL:]
     fast.close()
     head = source.head if source.size <= len(source.head) else bytes_of.head(LONGEST_HEAD)
     begins = fast.collector.begins()
