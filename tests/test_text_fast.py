@@ -190,6 +190,7 @@ def test_long_series_are_bounded_and_it_is_said() -> None:
     for start in range(0, 5 * MOST_POINTS, 50_000):
         steps = np.arange(start, start + 50_000)
         collector.add(key, Points(1.0 / (1 + steps), steps + 1, steps, np.full(50_000, np.nan), np.full(50_000, -(2**63))), own=True)
+    collector.close()
     [block] = collector.blocks()
     assert len(block.values) <= 2 * MOST_POINTS
     assert block.values[0] == 1.0 and block.steps is not None and int(block.steps[-1]) == 5 * MOST_POINTS - 1

@@ -35,7 +35,7 @@ _LAYOUTS = [
 _RUN = re.compile(r"\d+")
 
 _YEARLESS = re.compile(
-    rf"^[\s\[(]*(?:(?:{_DAY})?(?P<name>{_MONTH})\s+(?P<day>\d{{1,2}})|(?P<month>\d{{1,2}})[-/](?P<of>\d{{1,2}})|[IWEF](?P<both>\d{{4}}))"
+    rf"^[ \t\[(]*+(?:(?:{_DAY})?(?P<name>{_MONTH})\s+(?P<day>\d{{1,2}})|(?P<month>\d{{1,2}})[-/](?P<of>\d{{1,2}})|[IWEF](?P<both>\d{{4}}))"
     r"[ ,]+\d\d:\d\d:\d\d(?!\s+(?:[A-Z]{3,4}\s+)?(?:19|20)\d\d\b)",
     re.M | re.ASCII,
 )
@@ -43,7 +43,7 @@ _FULL = re.compile(r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<joint>[-/._]?)(?P<month>\
 _FULL_NAMED = re.compile(
     rf"\b(?P<name>{_MONTH})\s+(?P<day>\d{{1,2}}),?\s+(?:\d\d:\d\d:\d\d\s+(?:[A-Z]{{3,4}}\s+)?)?(?P<year>(?:19|20)\d\d)(?!\d)", re.ASCII
 )
-_SLASHED = re.compile(r"^[\s\[(]*(?P<first>\d{1,2})[-/](?P<other>\d{1,2})[-/](?:19|20)\d\d[ ,]+\d\d:\d\d:\d\d", re.M | re.ASCII)
+_SLASHED = re.compile(r"^[ \t\[(]*+(?P<first>\d{1,2})[-/](?P<other>\d{1,2})[-/](?:19|20)\d\d[ ,]+\d\d:\d\d:\d\d", re.M | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ class Fast:
     def close(self) -> None:
         """The log is at its end."""
         self.watch.folded = self.folder.close()
+        self.collector.close()
 
     def notes(self) -> list[str]:
         """What was not looked at, in sentences."""

@@ -36,7 +36,7 @@ _COMMA = re.compile(r"(?<=[\w.)\]]),(?=[-+.\d]|nan|inf)", re.IGNORECASE)
 _LEADING = re.compile(
     r"\s*(?:\[\s*\d{1,7}\s*\](?=[\s:|])|\d{1,7}(?:\s*[|:](?=\s)|(?=\s\[[A-Za-z])|(?=\s+[A-Za-z_][\w.]*\s?[:=]\s?[-+\dni.])))"
 )
-_SHAPE = re.compile(r"[\[(]\s*\d+(?:\s*,\s*\d+)+\s*,?\s*[\])]")  # "[32, 3, 224, 224]": sizes, no values
+_SHAPE = re.compile(r"[\[(]\s*+\d++(?:\s*+,\s*+\d++)+\s*+(?:,\s*+)?[\])]")  # "[32, 3, 224, 224]": sizes, no values
 _AND_AGAIN = re.compile(r"\s*\]\s*\[\s*$")  # between the counters of "[3/25][40/391]"
 _PLACE = re.compile(r"\([A-Za-z_]\w*(?:\.\w+)+:$")  # "(ignite.engine.Trainer:272)": a place in code
 _SHARE = re.compile(r"%\s?\(\s?$")  # before the hits of "Acc: 91.2% (912/1000)"

@@ -22,6 +22,7 @@ from postmortem.parsers._thinning import BUCKET, KEPT, thin
 MOST_SERIES = 2_000  # series of one file; what comes later is counted, not kept
 MOST_POINTS = 200_000  # points of one series; a longer one is thinned out
 MOST_IN_ALL = 800_000  # points of all series of a file
+MOST_WAITING = 16_384  # new points of a thinned series that are thinned together
 MANY_FALLS = 3  # times that a counter starts again until it is no step
 FEWEST_KNOWN = 3  # points of a learning rate, a norm, ... whose lines say neither step nor epoch
 FEWEST_UNKNOWN = 5  # points that a series needs whose name nobody knows and that has neither step nor epoch
@@ -89,6 +90,8 @@ class _Series:
     count: int = 0  # points seen
     kept: int = 0
     bucket: int = 1
+    done: int = 0  # parts that are thinned to the buckets; those behind hold `waiting` points
+    waiting: int = 0
     own: bool = False  # some line had a step or an epoch of its own
 
 
@@ -115,7 +118,9 @@ class Collector:
         self._kept += len(points.values)
         if series.bucket > 1:
             series.places.append(np.arange(series.count - len(points.values), series.count))
-            self._shrink(series, len(series.parts) - 1)
+            series.waiting += len(points.values)
+            if series.waiting >= MOST_WAITING:
+                self._shrink(series, series.done)
         if series.kept > 2 * MOST_POINTS:
             self._thin(series)
         while self._kept > 2 * MOST_IN_ALL:
@@ -133,8 +138,15 @@ class Collector:
         kept = thin(parts.values, places // series.bucket)
         series.parts[first:] = [parts.at(kept)]
         series.places[first:] = [places[kept]]
+        series.done, series.waiting = len(series.parts), 0
         series.kept -= len(places) - len(kept)
         self._kept -= len(places) - len(kept)
+
+    def close(self) -> None:
+        """The file is at its end: the last points are thinned like all before them."""
+        for series in self._all.values():
+            if series.waiting:
+                self._shrink(series, series.done)
 
     def points(self) -> dict[Key, Points]:
         """Everything that was collected."""

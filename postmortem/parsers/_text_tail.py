@@ -43,15 +43,22 @@ def told_at_the_end(
     if done < whole:
         said = {"what": "open-bar", "done": done, "total": whole}
         events.append(Event(file, line, "lifecycle", pieces[-1].strip()[:200], data=said))
-    epoch = None
-    for epoch in _EPOCH.finditer(text):  # noqa: B007 - only the last one counts
-        pass
+    epoch = _last_epoch(text)
     if quiet and (epoch is None or int(epoch["done"]) >= int(epoch["all"])):
         events += _proper_end(text, file, line, calendar)
     if epoch is None or not 1 < int(epoch["all"]) < 10**6 or int(epoch["done"]) > int(epoch["all"]):
         return events, []
     at = line - text.removesuffix("\n").count("\n", epoch.end())
     return events, [Setting(ANNOUNCED, int(epoch["all"]), Origin(file, at))]
+
+
+def _last_epoch(text: str) -> re.Match[str] | None:
+    """The last "Epoch i/N". From the end on: the end of a log may speak of hundreds."""
+    at = len(text)
+    while (at := text.rfind("poch", 0, at)) > 0:
+        if (found := _EPOCH.match(text, at - 1)) is not None:
+            return found
+    return None
 
 
 def _bar(last: str) -> tuple[int, int] | None:
