@@ -10,6 +10,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections import Counter
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -47,7 +49,69 @@ def pages() -> dict[str, str]:
         made[f"rules/{name}.md"] = rule_pages.page(name)
     for name, text in format_pages.pages().items():
         made[f"formats/{name}.md"] = text
+    made["formats/files.md"] = _files_page()
     return made
+
+
+SHOWN_LINES, SHOWN_CHARACTERS = 8, 140  # of a sample
+SHOWN_SERIES = 8
+
+
+def _files_page() -> str:
+    """Every reader: what it is for, a small file of each kind that it reads, and what comes out. The files are those that the tests damage."""
+    sys.path.insert(0, str(DOCS.parent / "tests"))
+    from damage_samples import samples
+
+    from postmortem.parsers import parsers
+
+    parts = [
+        "# Kinds of files",
+        "",
+        "Every reader, by name: what it reads, small files of that kind, and what comes out. Which reader takes a file is decided by what",
+        "stands in it first, by its name second (`claims` in `postmortem/parsers/`). Log lines have [pages of their own](index.md).",
+        "",
+    ]
+    own = samples()
+    for parser in parsers():
+        parts += [f"## {parser.NAME}", "", parser.ABOUT, ""]
+        for sample in own[parser.NAME]:
+            parts += _sample_words(parser, sample.name, sample.data)
+    return "\n".join(parts)
+
+
+def _sample_words(parser, name: str, data: bytes) -> list[str]:
+    """A file, as far as it is text, and what its reader makes of it."""
+    from postmortem.parsers.base import HEAD_BYTES, Request, SourceFile
+    from postmortem.rules.base import wanted
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        reading = parser.read(SourceFile(path, name, len(data), data[:HEAD_BYTES]), Request(wanted()))
+    names = list(dict.fromkeys(f"`{block.raw_name}`" + (f" ({block.split})" if block.split else "") for block in reading.blocks))
+    more = [f"and {len(names) - SHOWN_SERIES} more"] if len(names) > SHOWN_SERIES else []
+    kinds = Counter(event.kind for event in reading.events)
+    told = [
+        f"{reading.rows:,} values of {', '.join(names[:SHOWN_SERIES] + more)}" if names else "",
+        f"{len(reading.settings)} setting{'s' if len(reading.settings) > 1 else ''}" if reading.settings else "",
+        ", ".join(f"{count} {kind} event{'s' if count > 1 else ''}" for kind, count in kinds.items()),
+        f"the note: {reading.notes[0].replace(folder, '')}" if reading.notes and not (names or reading.settings or kinds) else "",
+    ]
+    text = "".join(
+        line[:SHOWN_CHARACTERS] + "\n" for line in data.decode("utf-8", "replace").replace("\x1b", "\u241b").splitlines()[:SHOWN_LINES]
+    )
+    shown = (
+        ["```text", text.rstrip("\n"), "```"] if text.isprintable() or not re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffd]", text) else []
+    )
+    return [
+        f"`{name}`" + ("" if shown else f" ({len(data):,} bytes, not text)"),
+        "",
+        *shown,
+        *([""] if shown else []),
+        f"gives {'; '.join(filter(None, told)) or 'nothing'}.",
+        "",
+    ]
 
 
 def _frame_page() -> str:

@@ -48,7 +48,7 @@ def _index() -> str:
         "",
         *(f"- [{dialect.name}]({dialect.name}.md): {dialect.title}" for dialect in dialects()),
         "",
-        "Words about the beginning and the end of a job: [endings](endings.md).",
+        "Words about the beginning and the end of a job: [endings](endings.md). Tables, event files, GPU tools and all other files: [files](files.md).",
         "",
     ]
     return "\n".join(parts)
