@@ -36,9 +36,9 @@ def log(text: str, name: str = "train.log", note: str = "") -> Example:
     return Example(lambda: {name: text}, note)
 
 
-def files(note: str = "", **content: str) -> Example:
-    """A run that left several files; a double underscore in a keyword is a dot ("metrics__csv")."""
-    return Example(lambda: {name.replace("__", "."): text for name, text in content.items()}, note)
+def files(note: str = "", **content: str | Callable[[], str]) -> Example:
+    """A run that left several files; a double underscore in a keyword is a dot ("metrics__csv"). A long text may be a function that makes it."""
+    return Example(lambda: {name.replace("__", "."): text if isinstance(text, str) else text() for name, text in content.items()}, note)
 
 
 def drawn(note: str = "", **curves: Sequence[float] | np.ndarray) -> Example:
@@ -118,4 +118,10 @@ def join(*pieces: np.ndarray) -> np.ndarray:
 
 
 def _noise(n: int, scale: float, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).normal(0, scale, n) if scale else np.zeros(n)
+    return scale * _normal(n, seed) if scale else np.zeros(n)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _normal(n: int, seed: int) -> np.ndarray:
+    """n numbers of the standard normal distribution: hundreds of examples share a few dozen such series, and every start makes them all."""
+    return np.random.default_rng(seed).normal(0, 1, n)

@@ -6,7 +6,7 @@ dependency that times out.
 To tell them apart: compare the first failing minute with the roll-out log; group the failures by error text and by input length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,8 +61,8 @@ def _failed(event: Event) -> bool | None:
     return None
 
 
-def _log(failures) -> str:
-    return "".join(
+def _log(failures) -> Callable[[], str]:
+    return lambda: "".join(
         f'{{"time": "2026-03-01T10:{i // 60 % 60:02d}:{i % 60:02d}Z", "prompt": "p{i}", "response": "r{i}", "status": {500 if bad else 200}}}\n'
         for i, bad in enumerate(failures)
     )
