@@ -20,8 +20,8 @@ from postmortem.parsers._text_words import DOUBTFUL
 from postmortem.parsers._thinning import BUCKET, KEPT, thin
 
 MOST_SERIES = 2_000  # series of one file; what comes later is counted, not kept
-MOST_POINTS = 200_000  # points of one series; a longer one is thinned out
-MOST_IN_ALL = 800_000  # points of all series of a file
+MOST_POINTS = 150_000  # points of one series; a longer one is thinned out
+MOST_IN_ALL = 600_000  # points of all series of a file
 MOST_WAITING = 16_384  # new points of a thinned series that are thinned together
 MANY_FALLS = 3  # times that a counter starts again until it is no step
 FEWEST_KNOWN = 3  # points of a learning rate, a norm, ... whose lines say neither step nor epoch
