@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from postmortem.parsers._columns import MISSING, number, plain
@@ -57,6 +58,22 @@ def fields(line: str, delimiter: str) -> list[str]:
         return line.split(delimiter)
     # a comma that had to be quoted parts thousands: "12,500"
     return [cell.replace(",", "") if _THOUSANDS.fullmatch(cell) else cell for cell in cells] if delimiter == "," else cells
+
+
+def rows_of(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it begins, cells) of each row; a row with a cell beyond the module's size limit is lost, the next one is not."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    before = 0
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            before = reader.line_num
+            continue
+        line, before = before + 1, reader.line_num
+        yield line, row
 
 
 def is_number(cell: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ from postmortem.frame import NO_TIME
 from postmortem.model import Event, Reading
 from postmortem.parsers import _json
 from postmortem.parsers._columns import clean, moment, plain
+from postmortem.parsers._dialect import rows_of
 from postmortem.parsers._records import axis_of
 from postmortem.parsers._textblocks import blocks, decode, text_of, whole
 from postmortem.parsers.base import LIKELY, NO, Request, SourceFile
@@ -325,18 +325,8 @@ def _line_records(source: SourceFile, reading: Reading) -> Iterator[tuple[int, d
 
 def _csv_records(text: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a CSV as dicts, with the line on which each begins."""
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
     names: list[str] | None = None
-    before = 0
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:  # a cell beyond the module's limit: the row is lost, the next one is not
-            before = reader.line_num
-            continue
-        line, before = before + 1, reader.line_num
+    for line, row in rows_of(text.splitlines(keepends=True), delimiter):
         if names is None:
             names = [name.strip() for name in row]
         elif len(row) == len(names):

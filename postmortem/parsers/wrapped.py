@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -15,6 +14,7 @@ import numpy as np
 from postmortem.model import Event, Origin, Reading
 from postmortem.parsers import _json, text
 from postmortem.parsers._columns import plain
+from postmortem.parsers._dialect import rows_of
 from postmortem.parsers._records import axis_of, is_metric_name
 from postmortem.parsers._streams import Unread
 from postmortem.parsers._textblocks import blocks, decode, text_of
@@ -155,20 +155,8 @@ def _messages(source: SourceFile, key: str) -> Iterator[tuple[int, str]]:
             yield number, words
 
 
-def _cells(lines: Iterator[str] | list[str], source: SourceFile) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of each row."""
-    reader = csv.reader((f"{line}\n" for line in lines), delimiter="\t" if source.suffix == ".tsv" else ",")
-    before = 0
-    while True:
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:  # a cell beyond the module's limit: the row is lost, the next one is not
-            before = reader.line_num
-            continue
-        line, before = before + 1, reader.line_num
-        yield line, row
+def _cells(lines: Iterable[str], source: SourceFile) -> Iterator[tuple[int, list[str]]]:
+    return rows_of((f"{line}\n" for line in lines), "\t" if source.suffix == ".tsv" else ",")
 
 
 def _object(line: str) -> dict[str, object] | None:
