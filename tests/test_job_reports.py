@@ -278,6 +278,12 @@ def test_the_message_of_a_service_names_the_fault(tmp_path: Path) -> None:
     assert [finding.rule for finding in examine(tmp_path).findings] == ["cuda-oom"]
 
 
+def test_an_end_and_its_message_are_one_piece_of_evidence(tmp_path: Path) -> None:
+    (tmp_path / "pod.json").write_text(json.dumps(POD_JSON, indent=1))
+    (finding,) = examine(tmp_path).findings
+    assert finding.rule == "host-oom" and len(finding.evidence) == 1
+
+
 def test_the_word_of_what_a_service_watched(tmp_path: Path) -> None:
     message = "Execution failed. User process '/envs/ml/bin/python' exited with status code 137. Please check log file 'std_log.txt'"
     job = {"runId": "a", "status": "Failed", "error": {"error": {"code": "UserError", "message": message}}}

@@ -162,4 +162,4 @@ def _message(reading: Reading, request: Request, line: int, message: str) -> Non
     elif request.wanted is not None:
         wanted = next((piece for piece in pieces if request.wanted.search(piece)), None)
         if wanted is not None:
-            reading.events.append(Event(reading.file, line, "log", clean(wanted, 500)))
+            reading.events.append(Event(reading.file, line, "log", clean(wanted.strip(), 500)))
