@@ -9,6 +9,7 @@ import pytest
 
 from postmortem import frame, parsers
 from postmortem.model import Reading
+from postmortem.parsers import _beside
 from postmortem.parsers.base import Request, SourceFile
 
 TABLE = """\
@@ -296,3 +297,26 @@ def test_dates_of_the_kernel_in_other_languages(tmp_path: Path, stamp: str) -> N
     text = f"{stamp} usb 1-1: new device\n{stamp} NVRM: Xid (PCI:0000:17:00): 79, pid=4242, GPU has fallen off the bus.\n{stamp} usb 1-1: gone\n"
     reading = read(tmp_path, "dmesg.txt", text)
     assert reading.format == "kernel-log" and [event.line for event in reading.events] == [2]
+
+
+# ---------------------------------------------------------------------- long ones
+
+
+def read_whole(folder: Path, text: str) -> Reading:
+    path = folder / "gpu.log"
+    path.write_text(text)
+    return parsers.read([SourceFile(path, path.name, len(text), text.encode()[:65536])], Request())[0]
+
+
+def test_a_long_file_of_nothing_but_reports_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_beside, "MOST", 4_000)
+    reading = read_whole(tmp_path, "".join(TABLE.format(minute=minute) for minute in range(9)))
+    temperatures = [block for block in reading.blocks if "temp" in block.raw_name.lower()]
+    assert [len(block.values) for block in temperatures] == [9] and not reading.notes
+
+
+def test_reports_are_looked_for_in_the_beginning_of_a_long_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_beside, "MOST", 4_000)
+    reading = read_whole(tmp_path, TABLE.format(minute=0) + TRAINING * 40 + TABLE.format(minute=1))
+    assert any("looked for in its beginning only" in note for note in reading.notes)
+    assert sum(len(block.values) for block in reading.blocks if block.raw_name == "loss") == 8 * 40

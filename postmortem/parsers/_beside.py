@@ -17,7 +17,8 @@ from postmortem.parsers import text
 from postmortem.parsers._telemetry import lines, stamp
 from postmortem.parsers.base import Request, SourceFile
 
-# Bytes of a log in which reports are looked for: a call of the tool before each epoch is found, a log of gigabytes is not read twice.
+# Bytes of a log with other lines in which reports are looked for: a call of the tool before each epoch is found, a log of gigabytes is not
+# read twice. A file that holds nothing but reports is read to its end.
 MOST = 16 << 20
 LONGEST = 4000  # characters; a longer line alone is damage and no log
 # What may stand between two reports and is nothing of its own: `watch`, an echoed command, a rule
@@ -27,18 +28,21 @@ NOTHING = re.compile(r"^(?:Every [\d.,]+s: |\+{1,3} |[-=+*_#~\s]*$|[\w@.:~/-]*[$
 def read(source: SourceFile, request: Request, feed: Callable[[int, str], bool], finish: Callable[[], Reading]) -> Reading:
     """Offer every line to `feed` (true: it is the tool's own), take the tool's reading from `finish`, and add what other lines hold."""
     own: list[int] = []
-    others = 0
-    for line, row in lines(source, MOST):
+    others = seen = 0
+    cut = False
+    for line, row in lines(source):
+        seen += len(row) + 1
+        cut = bool(others) and seen > MOST
+        if cut:
+            break
         if feed(line, row):
             own.append(line)
         elif len(row) <= LONGEST and not NOTHING.match(row) and stamp(row) is None:
             others += 1
     reading = finish()
-    if source.size > MOST:
+    if cut:
         reading.notes.append(f"larger than {MOST >> 20} MB: reports of the GPUs were looked for in its beginning only")
-    if others or source.size > MOST:
-        return _added(reading, text.read(source, request), own)
-    return reading
+    return _added(reading, text.read(source, request), own) if others else reading
 
 
 def _added(reading: Reading, log: Reading, own: Sequence[int]) -> Reading:
