@@ -21,7 +21,7 @@ import numpy as np
 from postmortem.model import Curve, Unchecked
 from postmortem.rules.base import Case, Hit, limit, point
 from postmortem.rules.curve._losses import EVALUATION, finite, first, last, matching, number, scores, told, train_losses, val_losses
-from postmortem.rules.examples import Example, drawn, fall, flat, join, line
+from postmortem.rules.examples import Example, drawn, fall, flat, join, line, log
 
 severity = "error"
 BITS = 1e-9  # spread, as a share of the level, up to which values are the same: float arithmetic on one number
@@ -87,7 +87,7 @@ class Thresholds:
 
 
 def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
-    losses = [c for c in val_losses(case) if finite(c) >= limits.pair]
+    losses = [c for c in val_losses(case) if finite(c) >= limits.pair and not _carried(case, c)]
     rates = [c for c in scores(case, *EVALUATION) if finite(c) >= limits.pair]
     rewards = [c for c in case.all("reward") if finite(c) >= limits.rewards]
     moving = [c for c in losses if c.shape.name not in ("flat", "constant", "short")]
@@ -104,6 +104,13 @@ def check(case: Case, limits: Thresholds) -> Iterator[Hit | Unchecked]:
         yield replace(_hit(case, still, limits), severity="note", confidence="low", title=_title(still))
     elif not any(finite(c) >= limits.evaluations for c in [*losses, *rates, *rewards]):
         yield Unchecked("constant-val-loss", f"the run holds fewer than {limits.evaluations:g} evaluations")
+
+
+def _carried(case: Case, curve: Curve) -> bool:
+    """Whether it is one evaluation that is printed again on every line of the training (NeMo): on its lines, all within one epoch."""
+    if curve.epochs is None or np.unique(curve.epochs[np.isfinite(curve.epochs)]).size != 1:
+        return False
+    return any(c.file == curve.file and bool(np.isin(curve.lines, c.lines).all()) for c in train_losses(case))
 
 
 def _standing(losses: list[Curve], rates: list[Curve], rewards: list[Curve], moving: list[Curve], limits: Thresholds) -> Curve | None:
@@ -240,6 +247,10 @@ warns_on = [
 ]
 unchecked_on = [drawn("two evaluations", train__loss=fall(2.3, 0.4, 20), val__loss=flat(1.0, 2))]
 quiet_on = [
+    log(
+        "".join(f"epoch 0, iteration {i}/149 | reduced_train_loss: {2 / (1 + 0.05 * i):.3f} | val_loss: 4.106\n" for i in range(120, 149)),
+        note="one evaluation, on every line of the training that follows it",
+    ),
     drawn("flat, but alive", train__loss=fall(2.3, 0.4, 20), val__loss=flat(2.31, 20, noise=0.002)),
     drawn("no detection yet", train__loss=fall(2.3, 0.4, 20), val__map=flat(0.0, 8)),
     drawn("perfect", train__loss=fall(2.3, 0.01, 20), val__accuracy=flat(1.0, 20)),
