@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from telemetry_readings import read, told
 
-from postmortem import frame, parsers
-from postmortem.model import Reading
-from postmortem.parsers.base import Request, SourceFile
+from postmortem.parsers.base import SourceFile
 
 TABLE = """\
 Tue Mar  3 10:00:0{n} 2026
@@ -69,24 +68,6 @@ XML = """\
   <gpu id="00000000:65:00.0"><utilization><gpu_util>N/A</gpu_util></utilization><temperature><gpu_temp>30 C</gpu_temp></temperature></gpu>
 </nvidia_smi_log>
 """
-
-
-def read(tmp_path: Path, name: str, text: str) -> Reading:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    source = SourceFile(path, name, path.stat().st_size, path.read_bytes()[:65536])
-    parser = parsers.claim(source)
-    assert parser is not None
-    return parser.read(source, Request())
-
-
-def told(reading: Reading) -> dict[tuple[str, int | None], list[float]]:
-    """(canonical metric, device) -> values, out of the unified frame."""
-    rows = frame.assemble([reading]).select("metric", "device", "value").rows()
-    found: dict[tuple[str, int | None], list[float]] = {}
-    for metric, device, value in rows:
-        found.setdefault((metric, device), []).append(value)
-    return found
 
 
 def test_table_once_and_repeated(tmp_path: Path) -> None:

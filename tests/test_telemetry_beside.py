@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from telemetry_readings import read, told
 
-from postmortem import frame, parsers
+from postmortem import parsers
 from postmortem.model import Reading
 from postmortem.parsers import _beside
 from postmortem.parsers.base import Request, SourceFile
@@ -60,23 +61,6 @@ ERROR = (
     'Traceback (most recent call last):\n  File "train.py", line 7, in main\n    loss.backward()\n'
     "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
 )
-
-
-def read(tmp_path: Path, name: str, text: str) -> Reading:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    source = SourceFile(path, name, path.stat().st_size, path.read_bytes()[:65536])
-    parser = parsers.claim(source)
-    assert parser is not None
-    return parser.read(source, Request())
-
-
-def told(reading: Reading) -> dict[tuple[str, int | None], list[float]]:
-    """(canonical metric, device) -> values, out of the unified frame."""
-    found: dict[tuple[str, int | None], list[float]] = {}
-    for metric, device, value in frame.assemble([reading]).select("metric", "device", "value").rows():
-        found.setdefault((metric, device), []).append(value)
-    return found
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from pathlib import Path
 
@@ -218,29 +217,7 @@ def test_speed_on_repetitive_lines() -> None:
     assert len(content) / (time.process_time() - start) > 5e6  # 6 MB; far below what it does, far above reading line by line
 
 
-# ---------------------------------------------------------------------- damage
-
-
-def test_mutated_logs_raise_nothing(tmp_path: Path) -> None:
-    rng = random.Random(5)
-    path = tmp_path / "train.log"
-    sample = "\n".join(line.replace("{{", "{").replace("}}", "}") for line in LINES).encode()
-    seed = b"step 1: loss 0.5\nEpoch 2/3\n" + sample.replace(b"{f}", b"1.25").replace(b"{i}", b"7").replace(b"{d}", b"3")
-    for _ in range(80):
-        data = bytearray(seed)
-        for _ in range(rng.randrange(1, 12)):
-            at = rng.randrange(len(data))
-            choice = rng.randrange(4)
-            if choice == 0:
-                data[at] = rng.randrange(256)
-            elif choice == 1:
-                del data[at : at + rng.randrange(1, 40)]
-            elif choice == 2:
-                data[at:at] = data[: rng.randrange(60)]
-            else:
-                data[at:at] = bytes(rng.randrange(256) for _ in range(5))
-        path.write_bytes(data)
-        text.read(SourceFile(path, path.name, len(data), bytes(data[:HEAD_BYTES])), Request())
+# ---------------------------------------------------------------------- chunks
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])

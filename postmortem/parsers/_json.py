@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from postmortem.model import Reading
 from postmortem.parsers._columns import clean, number
-from postmortem.parsers._textblocks import text_of
-from postmortem.parsers.base import HEAD_BYTES
+from postmortem.parsers._textblocks import text_of, whole
+from postmortem.parsers.base import HEAD_BYTES, SourceFile
 
 TOO_DEEP = "nested too deeply"
 DEEPEST = 200  # levels of nesting that are followed
@@ -188,6 +189,16 @@ def document(text: str) -> tuple[Any, str]:
     if not text[end:].strip():
         return value, "the file ends in the middle: what stands before is read"
     return value, f"broken at line {text.count(chr(10), 0, end) + 1}: what stands before is read"
+
+
+def read_document(source: SourceFile, reading: Reading) -> tuple[Any, str]:
+    """(value, text) of a file that is one JSON document; what was wrong with it, or that it is too large, is told in the reading."""
+    text, more = whole(source.path, source.head, DOCUMENT_BYTES)
+    value, wrong = document(text)
+    if wrong or more:
+        reading.rejected += 1
+        reading.notes.append(f"only the first {DOCUMENT_BYTES >> 20} MB are read" if more else wrong)
+    return value, text
 
 
 def _some(found: Iterator[Any], count: int) -> Iterator[Any]:

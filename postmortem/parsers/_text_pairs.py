@@ -90,12 +90,7 @@ class _Gap(NamedTuple):
 def read(text: str, begin: int) -> Read | None:
     """The pairs and counters from `begin` on, None where there are none."""
     found = Read()
-    if _COMMAS.match(text, begin):
-        text = text[:begin] + _COMMA.sub("=", text[begin:])
-    text, drawn = paint.bars(text, begin)
-    if drawn is not None:
-        _bar_step(found, drawn)
-    text, slashed = paint.slashed(paint.durations(text, begin), begin)
+    text, slashed = _painted(text, begin, found)
     begin = _opening_counters(text, begin, found)
     lead: list[str] = []
     pending = ""  # a name with a counter in it: "Loss after epoch 3: 0.5"
@@ -116,13 +111,11 @@ def read(text: str, begin: int) -> Read | None:
                 continue  # "accuracy top 5: 0.98": a part of the name
             if pending:
                 gap = gap._replace(name=gap.name.split()[-1])
-        if gap.name and not gap.strong and _WITHIN.search(gap.name):
+        if _is_passed_over(gap, match, between, text):
             continue
         if _PLACE.search(between) and text[match.end() : match.end() + 1] == ")":
             previous = match.end()
             continue
-        if between[-1:] == "(" and _ARROW.match(text, match.end()):
-            continue  # "loss decreased (inf --> 0.39)": what it was before
         previous = match.end()
         num = numbers.from_match(match)
         if found.epoch is None and _opens_two(text, match, gap):
@@ -157,6 +150,22 @@ def read(text: str, begin: int) -> Read | None:
         return None
     found.lead = tuple(word for word in lead if word not in LEADLESS)[:6]
     return found
+
+
+def _painted(text: str, begin: int, found: Read) -> tuple[str, dict[int, Num]]:
+    """The text with commas for "=" and without bars and durations, and the second numbers of "0.51/0.81" by the place of the first."""
+    if _COMMAS.match(text, begin):
+        text = text[:begin] + _COMMA.sub("=", text[begin:])
+    text, drawn = paint.bars(text, begin)
+    if drawn is not None:
+        _bar_step(found, drawn)
+    return paint.slashed(paint.durations(text, begin), begin)
+
+
+def _is_passed_over(gap: _Gap, match: re.Match[str], between: str, text: str) -> bool:
+    """A number that is no value: "reward over 100 episodes" (a part of the name), "decreased (inf --> 0.39)" (what it was before)."""
+    within = gap.name and not gap.strong and _WITHIN.search(gap.name)
+    return bool(within or (between[-1:] == "(" and _ARROW.match(text, match.end())))
 
 
 def _name_before(name: str) -> str:

@@ -9,7 +9,6 @@ from postmortem.frame import NO_TIME
 from postmortem.model import Event, Reading
 from postmortem.parsers import _folding, _json, _plain_pickle
 from postmortem.parsers._columns import clean, moment
-from postmortem.parsers._textblocks import whole
 from postmortem.parsers.base import NO, SURE, Request, SourceFile
 
 NAME = "error_files"
@@ -51,11 +50,7 @@ def read(source: SourceFile, request: Request) -> Reading:
     if _is_pickled_recorder(source.head):
         _pickled(reading, source)
         return reading
-    text, more = whole(source.path, source.head, _json.DOCUMENT_BYTES)
-    value, wrong = _json.document(text)
-    if wrong or more:
-        reading.rejected += 1
-        reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    value, text = _json.read_document(source, reading)
     if isinstance(value, dict):
         lines = _json.Lines(text)
         if _is_recorder(value):

@@ -13,7 +13,6 @@ from postmortem.parsers import _json_histories as histories
 from postmortem.parsers._columns import plain, times_of, whole
 from postmortem.parsers._records import Records, add_setting, axis_of, is_metric_name
 from postmortem.parsers._table import Rows, Table, finish
-from postmortem.parsers._textblocks import whole as whole_text
 from postmortem.parsers.base import LIKELY, NO, PLAUSIBLE, Request, SourceFile
 
 NAME = "json_document"
@@ -72,11 +71,7 @@ def _has_histories(value: dict[str, Any]) -> bool:
 def read(source: SourceFile, request: Request) -> Reading:
     """Read the histories of the document; where there are none, its single numbers."""
     reading = Reading(source.name, NAME)
-    text, more = whole_text(source.path, source.head, _json.DOCUMENT_BYTES)
-    value, wrong = _json.document(text)
-    if wrong or more:
-        reading.rejected += 1
-        reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    value, text = _json.read_document(source, reading)
     lines = _json.Lines(text)
     records = Records(reading, request)
     rows = histories.rows_of(value) if isinstance(value, dict) else []

@@ -13,7 +13,6 @@ from postmortem.parsers import _folding, _json
 from postmortem.parsers._columns import clean
 from postmortem.parsers._job_words import KUBERNETES, SERVICES, ended, slurm_state
 from postmortem.parsers._text_events import ending_in
-from postmortem.parsers._textblocks import whole
 from postmortem.parsers.base import NO, SURE, Request, SourceFile
 
 NAME = "platform-json"
@@ -127,11 +126,7 @@ def claims(source: SourceFile) -> float:
 def read(source: SourceFile, request: Request) -> Reading:
     """One event an end, those that failed where several ended; the message too, where a rule asks for its words."""
     reading = Reading(source.name, NAME)
-    text, more = whole(source.path, source.head, _json.DOCUMENT_BYTES)
-    value, wrong = _json.document(text)
-    if wrong or more:
-        reading.rejected += 1
-        reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    value, text = _json.read_document(source, reading)
     lines, at = _json.Lines(text), 0
     found: list[tuple[int, End]] = []
     for end in _ends(value):

@@ -12,7 +12,6 @@ from postmortem.parsers import _folding, _json
 from postmortem.parsers._columns import clean, moment, times_of, whole
 from postmortem.parsers._records import add_setting
 from postmortem.parsers._table import Rows, Table, finish
-from postmortem.parsers._textblocks import whole as whole_text
 from postmortem.parsers.base import NO, SURE, Request, SourceFile
 
 NAME = "sacred"
@@ -47,11 +46,7 @@ def _is_metrics(found: dict[str, Any]) -> bool:
 def read(source: SourceFile, request: Request) -> Reading:
     """Read whichever of the three files it is."""
     reading = Reading(source.name, NAME)
-    text, more = whole_text(source.path, source.head, _json.DOCUMENT_BYTES)
-    value, wrong = _json.document(text)
-    if wrong or more:
-        reading.rejected += 1
-        reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    value, text = _json.read_document(source, reading)
     if not isinstance(value, dict):
         return reading
     lines = _json.Lines(text)

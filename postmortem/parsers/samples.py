@@ -283,11 +283,7 @@ def _records(source: SourceFile, reading: Reading) -> Iterator[tuple[int, dict[s
     if one_a_line or source.suffix in (".jsonl", ".ndjson"):
         yield from _line_records(source, reading)
         return
-    text, more = whole(source.path, source.head, _json.DOCUMENT_BYTES)
-    value, wrong = _json.document(text)
-    if wrong or more:
-        reading.rejected += 1
-        reading.notes.append(wrong or f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    value, text = _json.read_document(source, reading)
     if isinstance(value, dict):
         inner = None if _is_lm_eval(value) or _kind(value) else _record_list(value)
         if inner is None:

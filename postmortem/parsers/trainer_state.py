@@ -7,7 +7,6 @@ from typing import Any
 from postmortem.model import Reading
 from postmortem.parsers import _json
 from postmortem.parsers._records import Records, add_setting
-from postmortem.parsers._textblocks import whole
 from postmortem.parsers.base import NO, SURE, Request, SourceFile
 
 NAME = "trainer_state"
@@ -27,11 +26,7 @@ def claims(source: SourceFile) -> float:
 def read(source: SourceFile, request: Request) -> Reading:
     """Read log_history row by row, each with the line of its opening bracket."""
     reading = Reading(source.name, NAME)
-    text, more = whole(source.path, source.head, _json.DOCUMENT_BYTES)
-    value, wrong = _json.document(text)
-    if wrong or more:
-        reading.rejected += 1
-        reading.notes.append(wrong if not more else f"only the first {_json.DOCUMENT_BYTES >> 20} MB are read")
+    value, text = _json.read_document(source, reading)
     if not isinstance(value, dict):
         return reading
     rows = value.get(KEY)
